@@ -30,7 +30,7 @@ from probes.induction import (
     two_copies,
 )
 from reporting import heads
-from reporting.claims import absent, judge
+from reporting.claims import Stated, by_id, judge, judge_all
 from reporting.figures import attention_patterns, curves
 from training.config import setting
 from training.experiment import Experiment, Loss, Preset, Task
@@ -307,113 +307,165 @@ def within_a_first_block(result):
     return longest_period(result.config) - 1
 
 
-# (id, arm, statement, what is measured: ArmResult -> [S] or the reason why not, bounds)
+def of_repeats(measure):
+    """The measure of an arm trained on repeats, or why it cannot be taken."""
+    return lambda result: measure(result) if result.config.data == "repeats" else "needs --config.data=repeats"
+
+
 STATED = [
-    ("1", "two_layer", "two layers complete repeats: accuracy", accuracy, {"at_least": FORMED}),
-    ("2a", "one_layer", "one layer does not, in as many steps: accuracy", accuracy, {"at_most": UNFORMED}),
-    ("2b", "one_layer_wide", "nor does a wider one, with more parameters: accuracy", accuracy, {"at_most": UNFORMED}),
-    ("3a", "two_layer", "it comes at once: steps from 10 to 90 % over the step of 50 %", relative_rise, {"below": 0.6}),
-    ("3b", "two_layer", "an induction head comes with it: correlation of the two", rises_together, {"at_least": 0.95}),
-    (
+    Stated("1", "two layers complete repeats: accuracy", ("two_layer",), accuracy, {"at_least": FORMED}),
+    Stated(
+        "2a",
+        "one layer does not, in as many steps: accuracy",
+        ("one_layer",),
+        accuracy,
+        {"at_most": UNFORMED},
+    ),
+    Stated(
+        "2b",
+        "nor does a wider one, with more parameters: accuracy",
+        ("one_layer_wide",),
+        accuracy,
+        {"at_most": UNFORMED},
+    ),
+    Stated(
+        "3a",
+        "it comes at once: steps from 10 to 90 % over the step of 50 %",
+        ("two_layer",),
+        relative_rise,
+        {"below": 0.6},
+    ),
+    Stated(
+        "3b",
+        "an induction head comes with it: correlation of the two",
+        ("two_layer",),
+        rises_together,
+        {"at_least": 0.95},
+    ),
+    Stated(
         "4a",
-        "two_layer",
         "a first-layer head attends to the previous token: best score over uniform attention's",
+        ("two_layer",),
         best_over_chance("previous_token_score", 0),
         {"at_least": PREVIOUS_OVER_CHANCE},
     ),
-    (
+    Stated(
         "4b",
-        "two_layer",
         "a second-layer head attends to what followed before: best score over uniform attention's",
+        ("two_layer",),
         best_over_chance("induction_score", 1),
         {"at_least": INDUCTION_OVER_CHANCE},
     ),
-    ("5a", "two_layer", "without its previous-token heads: accuracy", without("previous_token"), {"at_most": UNFORMED}),
-    ("5b", "two_layer", "without its induction heads: accuracy", without("induction"), {"at_most": UNFORMED}),
-    (
+    Stated(
+        "5a",
+        "without its previous-token heads: accuracy",
+        ("two_layer",),
+        without("previous_token"),
+        {"at_most": UNFORMED},
+    ),
+    Stated(
+        "5b",
+        "without its induction heads: accuracy",
+        ("two_layer",),
+        without("induction"),
+        {"at_most": UNFORMED},
+    ),
+    Stated(
         "5c",
-        "two_layer",
         "without as many other heads as previous-token heads: accuracy",
+        ("two_layer",),
         without("others_as_many_as_previous_token"),
         {"at_least": KEPT},
     ),
-    (
+    Stated(
         "5d",
-        "two_layer",
         "without as many other heads as induction heads: accuracy",
+        ("two_layer",),
         without("others_as_many_as_induction"),
         {"at_least": KEPT},
     ),
-    (
+    Stated(
         "5e",
-        "two_layer",
         "previous-token heads act on later patterns: ablated with all patterns kept, accuracy",
+        ("two_layer",),
         without("previous_token", "pattern_preserving"),
         {"at_least": KEPT},
     ),
-    (
+    Stated(
         "5f",
-        "two_layer",
         "induction heads act by what they write: ablated with all patterns kept, accuracy",
+        ("two_layer",),
         without("induction", "pattern_preserving"),
         {"at_most": UNFORMED},
     ),
-    (
+    Stated(
         "5g",
-        "two_layer",
         "previous-token heads cut out of later keys only: accuracy",
+        ("two_layer",),
         of_roles(examined("accuracy_without_path/key")),
         {"at_most": UNFORMED},
     ),
-    (
+    Stated(
         "5h",
-        "two_layer",
         "the same heads cut out of later queries and values only: accuracy",
+        ("two_layer",),
         of_roles(examined("accuracy_without_path/query_value")),
         {"at_least": KEPT},
     ),
-    (
+    Stated(
         "6a",
-        "two_layer",
         "the two kinds of heads K-compose: score above random matrices', in SDs",
+        ("two_layer",),
         of_roles(lambda result: composition(result)["key"]),
         {"at_least": DEVIATIONS},
     ),
-    (
+    Stated(
         "6b",
-        "two_layer",
         "more than they Q- or V-compose: lead, in the same SDs",
+        ("two_layer",),
         of_roles(composition_lead),
         {"at_least": DEVIATIONS},
     ),
-    ("7c", "no_positions", "what training without positions reaches: accuracy", accuracy, {}),
-    ("8a", "hand_wired", "hand-wired weights complete every repeat: accuracy", accuracy, {"at_least": 1.0}),
-    (
+    Stated("7c", "what training without positions reaches: accuracy", ("no_positions",), accuracy, {}),
+    Stated(
+        "8a",
+        "hand-wired weights complete every repeat: accuracy",
+        ("hand_wired",),
+        accuracy,
+        {"at_least": 1.0},
+    ),
+    Stated(
         "8b",
-        "hand_wired",
         "the wired previous-token head's score",
+        ("hand_wired",),
         examined("previous_token_score", 0, 0),
         {"at_least": 0.99},
     ),
-    ("8c", "hand_wired", "the wired induction head's score", examined("induction_score", 1, 0), {"at_least": 0.99}),
-    (
+    Stated(
+        "8c",
+        "the wired induction head's score",
+        ("hand_wired",),
+        examined("induction_score", 1, 0),
+        {"at_least": 0.99},
+    ),
+    Stated(
         "10a",
-        "two_layer",
         "a linear probe reads the previous token in the stream after the first layer: accuracy",
+        ("two_layer",),
         lambda result: result.examined["previous_token_decoded"][:, 1].mean(-1),
         {"at_least": 0.95},
     ),
-    (
+    Stated(
         "10b",
-        "two_layer",
         "the same at the positions that a first block can reach (stated after 10a had failed): accuracy",
+        ("two_layer",),
         lambda result: result.examined["previous_token_decoded"][:, 1, : within_a_first_block(result)].mean(-1),
         {"at_least": 0.95},
     ),
-    (
+    Stated(
         "10c",
-        "two_layer",
         "and is at chance, one in the vocabulary, before that layer: accuracy",
+        ("two_layer",),
         lambda result: result.examined["previous_token_decoded"][:, 0].mean(-1),
         {"at_most": 0.04},
     ),
@@ -422,18 +474,8 @@ STATED = [
 
 def claims(results):
     """Claims 1 to 10 of docs/induction_heads.md."""
-    found = exact_claims()
-    for id, arm, statement, measure, bounds in STATED:
-        expected = judge(id, statement, 0.0, **bounds).expected
-        if arm not in results:
-            found.append(absent(id, statement, expected, f"arm {arm} is not in this run"))
-        elif results[arm].config.data != "repeats":
-            found.append(absent(id, statement, expected, "needs --config.data=repeats"))
-        else:
-            values_S = measure(results[arm])
-            why = isinstance(values_S, str)
-            found.append(absent(id, statement, expected, values_S) if why else judge(id, statement, values_S, **bounds))
-    return sorted(found, key=lambda claim: (int("".join(filter(str.isdigit, claim.id))), claim.id))
+    stated = [one._replace(measure=of_repeats(one.measure)) for one in STATED]
+    return sorted(exact_claims() + judge_all(stated, results), key=by_id)
 
 
 def exact_claims():
@@ -500,11 +542,11 @@ def hand_wired_accuracy(vocab_size, length):
 def figures(results):
     """The figures of the report, for whatever arms were run."""
     found = [training_curves(results)]
-    of_repeats = {arm: result for arm, result in results.items() if result.config.data == "repeats"}
-    probed = next((arm for arm, r in of_repeats.items() if "path_patch_key" in r.examined), None)
+    on_repeats = {arm: result for arm, result in results.items() if result.config.data == "repeats"}
+    probed = next((arm for arm, r in on_repeats.items() if "path_patch_key" in r.examined), None)
     if not probed:
         return found
-    result = of_repeats[probed]
+    result = on_repeats[probed]
     low, _, high = rise_steps(result).mean(0)
     chance = stripe_chance(block_length(context_length(result.config)))
     scores = {name: result.probes[name] for name in ("previous_token_score", "induction_score")}
@@ -512,7 +554,7 @@ def figures(results):
     return [
         *found,
         heads.score_curves(probed, result.probes.steps, scores, chance, {f"transition of {probed}": (low, high)}),
-        winning_patterns(of_repeats, probed),
+        winning_patterns(on_repeats, probed),
         *heads.examination(probed, first_seed, KINDS, SETS),
         heads.decoding_curves(probed, result.examined["previous_token_decoded"], longest_period(result.config)),
     ]

@@ -7,8 +7,9 @@ import math
 import shutil
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -115,6 +116,40 @@ def judge(
 def absent(id: str, statement: str, expected: str, reason: str) -> Claim:
     """The claim that this run cannot decide, and the reason why."""
     return Claim(id, statement, None, expected, None, seeds=0, values=(), interval=None, reason=reason)
+
+
+class Stated(NamedTuple):
+    """A claim before it is judged.
+
+    `measure` takes the results of `arms`, in their order, and returns one number a seed [S], or as text the reason why
+    they do not decide the claim. `bounds` are those of `judge`.
+    """
+
+    id: str
+    statement: str
+    arms: tuple[str, ...]
+    measure: Callable
+    bounds: Mapping[str, float] = {}
+    unit: str = ""
+
+
+def judge_all(stated: Sequence[Stated], results: Mapping) -> list[Claim]:
+    """Judges every stated claim whose arms are among `results` {arm: its result}, and says why not of the others."""
+    return [_judge_stated(one, results) for one in stated]
+
+
+def _judge_stated(one: Stated, results: Mapping) -> Claim:
+    missing = [arm for arm in one.arms if arm not in results]
+    found = f"arm {missing[0]} is not in this run" if missing else one.measure(*(results[arm] for arm in one.arms))
+    if isinstance(found, str):
+        expected = judge(one.id, one.statement, 0.0, **one.bounds, unit=one.unit).expected
+        return absent(one.id, one.statement, expected, found)
+    return judge(one.id, one.statement, found, **one.bounds, unit=one.unit)
+
+
+def by_id(claim: Claim) -> tuple[int, str]:
+    """Sorts claims as a reader counts: 1, 2a, 2b, ..., 10a."""
+    return int("".join(filter(str.isdigit, claim.id))), claim.id
 
 
 def to_json(claims: Sequence[Claim]) -> list[dict]:

@@ -31,10 +31,10 @@ LINE_STYLES = (
 
 @dataclass(frozen=True)
 class Figure:
-    """A titled figure: one `<svg>` element to inline, and the caption that says what it shows."""
+    """A titled figure: one `<svg>` or `<table>` element to inline, and the caption that says what it shows."""
 
     title: str
-    svg: str
+    markup: str
     caption: str
 
 

@@ -1,52 +1,62 @@
-"""Every experiment: two steps, its claims and figures; and what the flagship's claims are made of."""
+"""Every experiment: a small run of it, its claims, figures and docs page.
 
-from dataclasses import replace
-from types import SimpleNamespace
+Each has a test file of its own, test_experiments_NAME.py, whose SMALL overrides make a run of seconds.
+"""
 
-import numpy as np
+import dataclasses
+import importlib
+import re
+from pathlib import Path
+
 import pytest
 
 import experiments
-from experiments import induction_heads
 from reporting import report
 from training import parallel, run
-from training.config import leaves, override
-from training.experiment import History
+from training.config import override
 
+ROOT = Path(__file__).parent.parent
 SINGLE = parallel.Placement("single", 1)
 
+each_experiment = pytest.mark.parametrize("name", experiments.names())
 
-@pytest.mark.parametrize("name", experiments.names())
-def test_every_experiment_runs_two_steps_and_reports(name, tmp_path):
+
+@each_experiment
+def test_a_small_run_reports(name, tmp_path):
     experiment = experiments.load(name)
-    assert set(experiment.default_arms) <= set(experiment.arms(experiment.config))
-    assert all(about.metadata["help"] for about in _leaf_fields(experiment.config))
-    small = {"num_steps": 2, "batch_size": 4, "eval_batch_size": 4, "eval_every": 1, "context_length": 16}
-    small |= {"repeats.vocab_size": 8, "repeats.min_period": 3, "d_model": 16, "num_heads": 2}
-    config = override(experiment.config, {k: v for k, v in small.items() if k in leaves(experiment.config)})
+    small = importlib.import_module(f"test_experiments_{name}").SMALL
+    config = override(experiment.config, small)
     arm_configs = run.select_arms(experiment, config, experiment.default_arms, {})
     tasks = run.make_tasks(experiment, arm_configs, SINGLE)
     run.open_workdir(tmp_path, name, config, arm_configs, 2)
     results = run.train(experiment, tasks, arm_configs, tmp_path, SINGLE, num_seeds=2)
+    run.save_results(tmp_path, results)
     table = report.write(tmp_path, name, experiment, results, command="", facts={}, began=0.0)
     assert "decided claims hold" in table
-    assert (tmp_path / "report.html").exists()
+    assert "<figure" in (tmp_path / "report.html").read_text()
+    only_one = dict(list(results.items())[:1])
+    assert len(experiment.claims(only_one)) == len(experiment.claims(results))
+    experiment.figures(only_one)
+
+
+@each_experiment
+def test_every_config_field_has_its_line_of_help(name):
+    assert all(field.metadata["help"] for field in _leaf_fields(experiments.load(name).config))
 
 
 def _leaf_fields(config):
-    import dataclasses
-
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield from _leaf_fields(value)
         else:
-            yield f
+            yield field
 
 
-@pytest.mark.parametrize("name", experiments.names())
+@each_experiment
 def test_every_preset_makes_a_config_and_tasks(name):
     experiment = experiments.load(name)
+    assert set(experiment.default_arms) <= set(experiment.arms(experiment.config))
     for preset in experiment.presets.values():
         config = override(experiment.config, preset.overrides)
         arm_configs = run.select_arms(experiment, config, preset.arms, {})
@@ -54,64 +64,9 @@ def test_every_preset_makes_a_config_and_tasks(name):
         assert preset.about
 
 
-def test_the_wide_arm_has_at_least_the_parameters_of_two_layers():
-    experiment = induction_heads.EXPERIMENT
-    arm_configs = run.select_arms(experiment, experiment.config, ("two_layer", "one_layer_wide"), {})
-    tasks = run.make_tasks(experiment, arm_configs, SINGLE)
-    sizes = {line.split(":")[0]: int(line.split()[1].replace(",", "")) for line in run.summary(tasks).splitlines()
-             if not line.startswith(" ")}  # fmt: skip
-    assert sizes["one_layer_wide"] >= sizes["two_layer"]
-
-
-def test_every_optional_arm_makes_a_model():
-    experiment = induction_heads.EXPERIMENT
-    arm_configs = run.select_arms(experiment, experiment.config, tuple(experiment.arms(experiment.config)), {})
-    tasks = run.make_tasks(experiment, arm_configs, SINGLE)
-    assert tasks["with_mlp"].model.config.d_mlp == 256
-    assert tasks["alibi"].model.config.positions == "alibi"
-
-
-class Ramp:
-    """An arm whose accuracy rises along a straight line from step 100 to step 200, in two seeds 50 steps apart."""
-
-    num_seeds = 2
-    evaluation = History(
-        np.arange(0, 401, 10),
-        {
-            "induction_accuracy": np.stack(
-                [np.clip((np.arange(0, 401, 10) - start) / 100, 0, 1) for start in (100, 150)], axis=1
-            )
-        },
-    )
-
-
-def test_rise_steps_of_a_straight_line():
-    np.testing.assert_allclose(induction_heads.rise_steps(Ramp), [[110, 150, 190], [160, 200, 240]])
-    np.testing.assert_allclose(induction_heads.relative_rise(Ramp), [80 / 150, 80 / 200])
-
-
-def test_without_others_the_control_is_not_decided():
-    examined = {
-        "is_previous_token_head": np.ones((1, 1, 2)),
-        "is_induction_head": np.ones((1, 1, 2)),
-        "is_other_head": np.zeros((1, 1, 2)),
-        "accuracy_without_set/zero": np.array([[0.1, 0.2, 1.0, 1.0]]),
-    }
-    result = SimpleNamespace(examined=examined)
-    assert induction_heads.without("induction")(result) == 0.2
-    assert "others would be needed" in induction_heads.without("others_as_many_as_induction")(result)
-    result = SimpleNamespace(examined=examined | {"is_induction_head": np.zeros((1, 1, 2))})
-    assert "no head counts as induction head" in induction_heads.without("induction")(result)
-
-
-def test_claims_of_absent_arms_and_of_other_data_say_why():
-    experiment = induction_heads.EXPERIMENT
-    claims = {claim.id: claim for claim in experiment.claims({})}
-    assert claims["1"].passed is None
-    assert claims["1"].reason == "arm two_layer is not in this run"
-    assert claims["9a"].passed is True
-    assert claims["9a"].measured == 0.0
-
-    of_markov = SimpleNamespace(config=replace(experiment.config, data="markov"))
-    claims = {claim.id: claim for claim in experiment.claims({"two_layer": of_markov})}
-    assert claims["1"].reason == "needs --config.data=repeats"
+@each_experiment
+def test_the_claims_and_thresholds_of_the_docs_page_are_those_of_the_code(name):
+    in_code = [(claim.id, claim.expected) for claim in experiments.load(name).claims({})]
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    in_page = re.findall(r"^\| (\d+[a-z]?) \| .*? \| (.*?) \|", page, re.MULTILINE)
+    assert sorted(in_page) == sorted(in_code)

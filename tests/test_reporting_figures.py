@@ -41,12 +41,12 @@ def one_of_each():
 
 def cells_of(figure):
     """[(hover text, attributes)] of every cell, in the order of drawing."""
-    root = ElementTree.fromstring(figure.svg)
+    root = ElementTree.fromstring(figure.markup)
     return [(cell.find(f"{SVG}title").text, cell.attrib) for cell in root.iter(f"{SVG}rect") if len(cell)]
 
 
 def texts_of(figure):
-    return [element.text for element in ElementTree.fromstring(figure.svg).iter(f"{SVG}text")]
+    return [element.text for element in ElementTree.fromstring(figure.markup).iter(f"{SVG}text")]
 
 
 def oklab(colour):
@@ -68,13 +68,13 @@ def oklab(colour):
 
 def test_every_figure_is_well_formed_labelled_and_takes_the_pages_colour():
     for figure in one_of_each():
-        root = ElementTree.fromstring(figure.svg)
+        root = ElementTree.fromstring(figure.markup)
         assert (root.tag, root.get("role"), root.get("aria-label")) == (f"{SVG}svg", "img", figure.title)
         assert float(root.get("width")) <= 1000
-        assert svg.INK not in figure.svg
-        assert "<style" not in figure.svg
-        assert "font-family:" not in figure.svg
-        assert re.findall(r"https?://[^\"]*", figure.svg) == ["http://www.w3.org/2000/svg"]
+        assert svg.INK not in figure.markup
+        assert "<style" not in figure.markup
+        assert "font-family:" not in figure.markup
+        assert re.findall(r"https?://[^\"]*", figure.markup) == ["http://www.w3.org/2000/svg"]
         for text in root.iter(f"{SVG}text"):
             assert "currentColor" in text.get("fill", "") + text.get("style", "") or text.get("fill") in (
                 "#fff",
@@ -90,7 +90,7 @@ def test_same_data_gives_the_same_bytes():
 def test_ids_are_unique_over_figures_and_every_reference_has_its_target():
     x, y = two_seeds()
     similar = [curves(f"Figure {i}", "", "step", [("y", {"a": (x, y)})]) for i in range(3)]
-    page = "".join(figure.svg for figure in [*one_of_each(), *similar])
+    page = "".join(figure.markup for figure in [*one_of_each(), *similar])
     ids = re.findall(r'\sid="([^"]+)"', page)
     references = re.findall(r'(?:url\(#|href="#)([^")]+)', page)
     assert len(ids) == len(set(ids))
@@ -105,7 +105,7 @@ def test_odd_text_is_escaped_and_kept():
         heatmap(ODD, ODD, {ODD: np.eye(2)}, [ODD, "b"], [ODD, "d"], ODD, ODD, ODD),
         attention_patterns(ODD, ODD, [ODD, ""], {ODD: np.eye(2)}),
     ):
-        root = ElementTree.fromstring(figure.svg)
+        root = ElementTree.fromstring(figure.markup)
         assert root.get("aria-label") == svg.printable(ODD)
         assert not list(root.iter(f"{SVG}b"))
         assert any('<b id="x"> & ' in (text or "") for text in texts_of(figure))
@@ -113,7 +113,7 @@ def test_odd_text_is_escaped_and_kept():
 
 def line_points(figure, colour):
     """The points, in pixels, of the first unfilled path drawn in `colour` with more than two points."""
-    for path in ElementTree.fromstring(figure.svg).iter(f"{SVG}path"):
+    for path in ElementTree.fromstring(figure.markup).iter(f"{SVG}path"):
         style = path.get("style", "")
         points = np.array([[float(n) for n in pair] for pair in re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", path.get("d"))])
         if f"stroke: {colour.lower()}" in style and "fill: none" in style and len(points) > 2:
@@ -123,7 +123,7 @@ def line_points(figure, colour):
 
 def shade_heights(figure):
     """Heights, in pixels, of the corners of the one shaded shape, drawn in place or by reference to its definition."""
-    root = ElementTree.fromstring(figure.svg)
+    root = ElementTree.fromstring(figure.markup)
     (shade,) = (element for element in root.iter() if "fill-opacity: 0.18" in element.get("style", ""))
     if shade.tag == f"{SVG}use":
         (shade,) = (path for path in root.iter(f"{SVG}path") if f"#{path.get('id')}" == shade.get("href"))
@@ -159,7 +159,7 @@ def test_a_diverged_seed_leaves_a_gap_in_the_mean():
 def test_one_seed_has_no_shade_and_no_word_about_seeds():
     x, y = two_seeds()
     figure = curves("One", "Caption.", "x", [("y", {"a": (x, y[0])})])
-    assert "fill-opacity: 0.18" not in figure.svg
+    assert "fill-opacity: 0.18" not in figure.markup
     assert figure.caption == "Caption."
 
 
@@ -178,10 +178,10 @@ def test_marks_and_references_are_named_once_a_panel():
     texts = texts_of(figure)
     assert (texts.count("transition of two"), texts.count("midpoint")) == (2, 2)
     assert (texts.count("chance"), texts.count("exact")) == (1, 1)
-    heights = [float(y) for y in re.findall(r' y="([\d.]+)"[^>]*>(?:chance|exact)<', figure.svg)]
+    heights = [float(y) for y in re.findall(r' y="([\d.]+)"[^>]*>(?:chance|exact)<', figure.markup)]
     assert abs(heights[0] - heights[1]) >= 11  # the lines nearly coincide, their names must not
     # The span is named after a series and takes its colour.
-    assert figure.svg.count(f"fill: {figures.COLOURS[0].lower()}; opacity: 0.12") == 2
+    assert figure.markup.count(f"fill: {figures.COLOURS[0].lower()}; opacity: 0.12") == 2
 
 
 def test_logarithmic_axes_have_plain_numbers():
@@ -253,7 +253,7 @@ def test_several_maps_share_one_scale_and_do_not_overlap():
 
 
 def assert_cells_are_apart_and_inside(figure):
-    root = ElementTree.fromstring(figure.svg)
+    root = ElementTree.fromstring(figure.markup)
     width, height = float(root.get("width")), float(root.get("height"))
     assert width <= 1000
     boxes = []
@@ -315,11 +315,11 @@ def test_patterns_that_look_ahead_are_drawn_whole():
 def test_two_patterns_of_32_tokens_are_side_by_side_small_and_readable():
     tokens = ["<BOS>", *(str(i) for i in range(10, 41))]
     figure = attention_patterns("t", "", tokens, {f"head {i}": causal_pattern(32, i) for i in range(2)})
-    assert len(figure.svg) < 250_000
+    assert len(figure.markup) < 250_000
     left, right = assert_cells_are_apart_and_inside(figure)
     assert left[2] == right[2]
     assert all(texts_of(figure).count(token) == 4 for token in tokens)  # two axes of two patterns
-    sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', figure.svg)]
+    sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', figure.markup)]
     assert min(sizes) >= 8.5
 
 

@@ -43,22 +43,25 @@ class Task:
     """One trainable thing. ``variables`` is what a Linen module's ``apply`` takes: params and mutable collections.
 
     init:      key -> variables
+    evaluate:  variables -> {name: (sum, weight)}; jitted
     batch:     (seed, step) -> the global batch, a pytree whose leaves have the batch axis first; traceable
     loss:      (variables, batch, rngs) -> Loss; ``rngs`` is {"dropout": key}
-    optimizer: None where nothing is trained, as with weights written by hand
-    evaluate:  variables -> {name: (sum, weight)}; jitted
+    optimizer: None where nothing is trained, as with weights written by hand; batch and loss may then be None too
     probe:     variables -> {name: array}; jitted, cheap, run at every evaluation
-    examine:   variables -> {name: array}; run once, on the final parameters
+    examine:   variables -> {name: array}; jitted, run once, on the final variables
+    measure:   variables -> {name: array}; plain Python, run once, after ``examine``: what no trace shows, such as
+               wall time and what the compiler made of a program
     """
 
     model: Any
     init: Callable
-    batch: Callable
-    loss: Callable
-    optimizer: Any
     evaluate: Callable
+    batch: Callable | None = None
+    loss: Callable | None = None
+    optimizer: Any = None
     probe: Callable = nothing
     examine: Callable = nothing
+    measure: Callable = nothing
 
 
 class Preset(NamedTuple):
@@ -73,7 +76,8 @@ class Preset(NamedTuple):
 class Experiment:
     """A question, the arms that may answer it, and the claims made of them.
 
-    config:  a frozen dataclass of defaults with at least the fields seed, num_steps, eval_every, checkpoint_every
+    config:  a frozen dataclass of defaults with at least the field seed; where arms are trained also num_steps,
+             batch_size, eval_every, checkpoint_every
     arms:    config -> {name: field overrides, dotted paths allowed}; the engine refuses to override these by flag
     task:    arm's config -> Task; raises ValueError where the config's fields do not fit together
     claims:  {arm: ArmResult} -> [reporting.claims.Claim]

@@ -52,10 +52,10 @@ def make_tasks(experiment, arm_configs, placement):
 def make_task(experiment, name, arm_config):
     """An arm's Task, its shapes tried; raises UserError where the config's fields do not fit together."""
     try:
-        for field in ("eval_every", "checkpoint_every", "batch_size"):
+        task = experiment.task(arm_config)
+        for field in ("eval_every", "checkpoint_every", "batch_size") if task.optimizer else ():
             if getattr(arm_config, field) < 1:
                 raise ValueError(f"{field}={getattr(arm_config, field)} must be at least 1")
-        task = experiment.task(arm_config)
         checkpoint.abstract_state(task, 1)
     except (ValueError, TypeError) as error:
         raise UserError(f"arm {name}: {error}") from error
@@ -187,6 +187,8 @@ def read_arm(task, arm_config, folder, num_seeds, variables, step):
 def examined(task, result, began):
     """The result with the task's examination of its final variables added."""
     found = each_seed(task.examine, result.variables, result.num_seeds)
+    measured = [task.measure(jax.tree.map(lambda x, i=i: x[i], result.variables)) for i in range(result.num_seeds)]
+    found |= {name: np.stack([one_seed[name] for one_seed in measured]) for name in measured[0]}
     return replace(result, examined=found, seconds=time.monotonic() - began)
 
 
