@@ -7,9 +7,9 @@ python eval.py --checkpoint=runs/induction_heads/two_layer/checkpoints/1000 --wo
 import shlex
 import sys
 import time
-from pathlib import Path
 
 from absl import flags
+from etils import epath
 
 import experiments
 from training import command
@@ -18,7 +18,8 @@ from training.experiment import UserError
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "a workdir of train.py, an arm's folder in it, or one step's checkpoint")
 flags.DEFINE_string("workdir", None, "where the report is written; default runs/eval/NAME. Nothing else is written")
-flags.declare_key_flag("debug")
+for name in ("debug", *command.JAX_FLAGS):
+    flags.declare_key_flag(name)
 
 
 def main(argv):
@@ -31,8 +32,8 @@ def main(argv):
     source, arm, step = checkpoint.locate(FLAGS.checkpoint)
     record = checkpoint.read_run(source)
     experiment = experiments.load(record["experiment"])
-    workdir = Path(FLAGS.workdir or f"runs/eval/{record['experiment']}")
-    if workdir.absolute() == source or source in workdir.absolute().parents:
+    workdir = epath.Path(FLAGS.workdir or f"runs/eval/{record['experiment']}")
+    if source in (workdir.absolute(), *workdir.absolute().parents):
         raise UserError(f"--workdir={workdir} lies in the run that is examined; choose another")
     results = run.evaluate(experiment, record, source, [arm] if arm else None, step)
     run.make_folder(workdir)

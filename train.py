@@ -5,6 +5,7 @@ python train.py --experiment=induction_heads --config.num_steps=500 --arms=two_l
 python train.py --list
 """
 
+import contextlib
 import os
 import shlex
 import sys
@@ -23,12 +24,17 @@ flags.DEFINE_string("workdir", None, "where everything is written; default runs/
 flags.DEFINE_list("arms", [], "a subset of the experiment's arms")
 flags.DEFINE_integer("num_seeds", 1, "seeds trained at once; claims are then means with 95 % intervals", lower_bound=1)
 flags.DEFINE_enum("parallelism", "auto", ["auto", "single", "pmap", "mesh"], "how several devices share a batch")
-flags.DEFINE_string("mesh", "", "the mesh's axes and sizes, such as data=8")
+flags.DEFINE_string("mesh", "", "the mesh's axes and sizes, such as data=4,fsdp=2,model=1")
+flags.DEFINE_string("coordinator", None, "HOST:PORT of the first of several processes; found by itself in a cluster")
+flags.DEFINE_integer("num_processes", None, "how many processes train together; goes with --coordinator")
+flags.DEFINE_integer("process_id", None, "which of them this one is, from 0; goes with --coordinator")
 flags.DEFINE_integer("stop_at", None, "save at this step and end; the same command without it goes on", lower_bound=0)
 flags.DEFINE_string("data_dir", None, "where data sets lie; default $TFDS_DATA_DIR")
 flags.DEFINE_bool("list", False, "list the experiments and their presets")
 flags.DEFINE_bool("summary", False, "print the arms' parameters and shapes, and train nothing")
-flags.declare_key_flag("debug")
+flags.DEFINE_integer("profile", 0, "trace this many steps of the first arm for TensorBoard and Perfetto", lower_bound=0)
+for name in ("debug", *command.JAX_FLAGS):
+    flags.declare_key_flag(name)
 
 
 def main(argv):
@@ -39,29 +45,35 @@ def main(argv):
         raise UserError(f"--experiment=NAME is required; there are: {', '.join(experiments.names())}")
     began = time.monotonic()
     from reporting import report
-    from training import parallel, run
+    from training import parallel, processes, run
 
     if FLAGS.data_dir:
         os.environ["TFDS_DATA_DIR"] = FLAGS.data_dir
     experiment = experiments.load(FLAGS.experiment)
     config, arms, given = command.configured(experiment)
     arm_configs = run.select_arms(experiment, config, arms, given)
+    processes.join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     placement = parallel.choose(FLAGS.parallelism, FLAGS.mesh)
     tasks = run.make_tasks(experiment, arm_configs, placement)
     if FLAGS.summary:
         print(run.summary(tasks))
         return
     workdir = FLAGS.workdir or f"runs/{FLAGS.experiment}"
-    run.open_workdir(workdir, FLAGS.experiment, config, arm_configs, FLAGS.num_seeds)
-    results = run.train(experiment, tasks, arm_configs, workdir, placement, FLAGS.num_seeds, FLAGS.stop_at)
-    if results is None:
-        print(f"stopped at step {FLAGS.stop_at}; the same command without --stop_at goes on")
-        return
-    run.save_results(workdir, results)
-    facts = run.facts() | {"parallelism": f"{placement.kind} over {placement.num_devices} device(s)"}
-    reproduce = "python " + shlex.join(sys.argv)
-    print(report.write(workdir, FLAGS.experiment, experiment, results, command=reproduce, facts=facts, began=began))
-    print(f"report: {workdir}/report.html")
+    with contextlib.ExitStack() as held:
+        opened = run.open_workdir(workdir, FLAGS.experiment, config, arm_configs, FLAGS.num_seeds)
+        processes.first_decides(held.enter_context, opened)
+        options = {"stop_at": FLAGS.stop_at, "profile": FLAGS.profile}
+        results = run.train(experiment, tasks, arm_configs, workdir, placement, FLAGS.num_seeds, **options)
+        if not processes.is_first():
+            return
+        if results is None:
+            print(f"stopped at step {FLAGS.stop_at}; the same command without --stop_at goes on")
+            return
+        run.save_results(workdir, results)
+        facts = run.facts() | {"parallelism": f"{placement.kind} over {placement.num_devices} device(s)"}
+        reproduce = "python " + shlex.join(sys.argv)
+        print(report.write(workdir, FLAGS.experiment, experiment, results, command=reproduce, facts=facts, began=began))
+        print(f"report: {workdir}/report.html")
 
 
 if __name__ == "__main__":

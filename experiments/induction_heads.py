@@ -9,7 +9,7 @@ import numpy as np
 from data import markov, repeats
 from models.hand_wired import induction_config, induction_params
 from models.losses import token_losses
-from models.transformer import POSITIONS, Transformer, TransformerConfig
+from models.transformer import POSITIONS, SHARDING, Transformer, TransformerConfig
 from probes import invariance, sites
 from probes.ablation import KINDS
 from probes.attention_scores import (
@@ -201,6 +201,8 @@ def task(config):
         batch=lambda seed, step: sequences(config, key(seed, "batch", step), config.batch_size),
         loss=loss,
         optimizer=adamw(config.optimizer, config.num_steps) if trained else None,
+        accumulate=config.optimizer.accumulate,
+        sharding=SHARDING,
         evaluate=evaluate,
         probe=probe,
         examine=examine,

@@ -34,6 +34,20 @@ from models.site import Site
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "alibi")
 NORMS = ("none", "layernorm")
 ATTENTION = ("auto", "explicit")
+# How a mesh splits parameters: (pattern of the path, mesh axis of each of the array's axes). The axis "model" splits
+# heads, hidden units and the vocabulary, so that each layer adds up partial sums twice (Shoeybi et al. 2019, section 3);
+# "fsdp" splits the width of the stream, which costs memory nothing and gathers each kernel before it is used.
+SHARDING = (
+    ("embed$", ("model", "fsdp")),
+    ("positions$", (None, "fsdp")),
+    ("(query|key|value)/kernel$", ("fsdp", "model", None)),
+    ("(query|key|value)/bias$", ("model", None)),
+    ("attention/output/kernel$", ("model", None, "fsdp")),
+    ("mlp_in/kernel$", ("fsdp", "model")),
+    ("mlp_in/bias$", ("model",)),
+    ("mlp_project/kernel$", ("model", "fsdp")),
+    ("unembed/kernel$", ("fsdp", "model")),
+)
 SMALL_KERNEL = 2**16  # numbers in a kernel that is joined with its neighbours
 
 

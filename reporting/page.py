@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
 from pathlib import Path
+
+from etils import epath
 
 from reporting import claims as claims_module
 from reporting.claims import Claim
 from reporting.figures import Figure
+from reporting.tables import cell_text, is_numeric
+from training import files
 
 TEMPLATE = "page.html.jinja"
 VERDICTS = {True: ("holds", "✓ PASS"), False: ("fails", "✗ FAIL"), None: ("undecided", "– not decided")}  # noqa: RUF001
@@ -29,17 +32,11 @@ def write(
 
     `facts` are labelled lines such as versions and wall time. `arms` are the rows of a table; its columns are the keys
     in order of first appearance, printed as they are, so a key names its unit: "final loss (nats)". All text is
-    escaped; only the SVG of `figures` goes in as it is.
+    escaped; only the markup of `figures` goes in as it is.
     """
-    path = Path(path)
+    path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    page = _render(title, question, command, claims, figures, facts, arms, notes)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_text(page, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    files.write_whole(path, _render(title, question, command, claims, figures, facts, arms, notes).encode())
 
 
 def _render(title, question, command, claims, figures, facts, arms, notes) -> str:
@@ -62,8 +59,8 @@ def _render(title, question, command, claims, figures, facts, arms, notes) -> st
         one_seed=any(claim.seeds for claim in claims) and max(claim.seeds for claim in claims) == 1,
         figures=figures,
         facts=facts,
-        columns=[(column, _is_numeric(row.get(column) for row in arms)) for column in columns],
-        arms=[[_cell_text(row.get(column)) for column in columns] for row in arms],
+        columns=[(column, is_numeric(row.get(column) for row in arms)) for column in columns],
+        arms=[[cell_text(row.get(column)) for column in columns] for row in arms],
         notes=notes,
     )
 
@@ -79,16 +76,3 @@ def _claim_row(claim: Claim) -> dict[str, object]:
         "interval": "–" if claim.interval is None else "[{}, {}]".format(*map(number, claim.interval)),  # noqa: RUF001
         "seeds": ", ".join(f"seed {seed + 1}: {number(value)}" for seed, value in enumerate(claim.values)),
     }
-
-
-def _is_numeric(values) -> bool:
-    present = [value for value in values if value is not None]
-    return bool(present) and all(isinstance(value, Real) and not isinstance(value, bool) for value in present)
-
-
-def _cell_text(value: object) -> str:
-    if value is None:
-        return "–"  # noqa: RUF001
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        return f"{value:,}"
-    return claims_module.number_text(value) if isinstance(value, Real) else str(value)

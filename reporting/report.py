@@ -2,10 +2,12 @@
 
 import json
 import time
-from pathlib import Path
+
+from etils import epath
 
 from reporting import claims as claims_module
 from reporting import page
+from training import files
 
 
 def write(workdir, name, experiment, results, *, command, facts, began, notes=()):
@@ -19,9 +21,10 @@ def write(workdir, name, experiment, results, *, command, facts, began, notes=()
     Returns:
       the table of claims, as text.
     """
-    workdir = Path(workdir)
+    workdir = epath.Path(workdir)
     claims = experiment.claims(results)
-    (workdir / "claims.json").write_text(json.dumps(claims_module.to_json(claims), indent=1, allow_nan=False) + "\n")
+    listed = json.dumps(claims_module.to_json(claims), indent=1, allow_nan=False)
+    files.write_whole(workdir / "claims.json", listed + "\n")
     figures = experiment.figures(results)
     facts = {**facts, "seeds": _seeds(results), "wall time": f"{time.monotonic() - began:.1f} s"}
     page.write(

@@ -32,7 +32,7 @@ TINY = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """(arms, overrides) -> (experiment, base config, {arm: config}, {arm: Task}) of the flagship at test size."""
     import experiments
@@ -43,6 +43,6 @@ def tiny():
         experiment = experiments.load("induction_heads")
         base = override(experiment.config, TINY | {k.replace("__", "."): v for k, v in overrides.items()})
         arm_configs = run.select_arms(experiment, base, arms, {})
-        return experiment, base, arm_configs, run.make_tasks(experiment, arm_configs, parallel.Placement("single", 1))
+        return experiment, base, arm_configs, run.make_tasks(experiment, arm_configs, parallel.SINGLE)
 
     return make

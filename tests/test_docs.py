@@ -18,7 +18,7 @@ GUIDE = ROOT / "docs" / "your_own_experiment.md"
 GUIDES_FILE = "experiments/previous_token.py"  # where the guide tells its reader to put the experiment
 PACKAGES = ("experiments", "models", "data", "probes", "training", "reporting", "benchmarks", "docs", "tests")
 FOREIGN_FLAGS = {"help", "extra-index-url"}  # absl's and pip's
-SINGLE = parallel.Placement("single", 1)
+SINGLE = parallel.SINGLE
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -50,8 +50,8 @@ def test_the_experiment_of_the_guide_trains_judges_and_draws(guides_experiment, 
     config = override(experiment.config, {"num_steps": 2, "batch_size": 4, "eval_every": 1})
     arm_configs = run.select_arms(experiment, config, experiment.default_arms, {})
     tasks = run.make_tasks(experiment, arm_configs, SINGLE)
-    run.open_workdir(tmp_path, "previous_token", config, arm_configs, 2)
-    results = run.train(experiment, tasks, arm_configs, tmp_path, SINGLE, num_seeds=2)
+    with run.open_workdir(tmp_path, "previous_token", config, arm_configs, 2):
+        results = run.train(experiment, tasks, arm_configs, tmp_path, SINGLE, num_seeds=2)
     run.save_results(tmp_path, results)
     claims = experiment.claims(results)
     assert [claim.id for claim in claims] == ["1", "2"]
@@ -71,8 +71,8 @@ def untrained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("docs") / "run"
     arm_configs = run.select_arms(experiment, experiment.config, ("two_layer",), {})
     tasks = run.make_tasks(experiment, arm_configs, SINGLE)
-    run.open_workdir(workdir, "induction_heads", experiment.config, arm_configs, 1)
-    run.train(experiment, tasks, arm_configs, workdir, SINGLE, num_seeds=1, stop_at=0)
+    with run.open_workdir(workdir, "induction_heads", experiment.config, arm_configs, 1):
+        run.train(experiment, tasks, arm_configs, workdir, SINGLE, num_seeds=1, stop_at=0)
     return workdir
 
 

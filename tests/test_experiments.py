@@ -16,7 +16,7 @@ from training import parallel, run
 from training.config import override
 
 ROOT = Path(__file__).parent.parent
-SINGLE = parallel.Placement("single", 1)
+SINGLE = parallel.SINGLE
 
 each_experiment = pytest.mark.parametrize("name", experiments.names())
 
@@ -28,8 +28,8 @@ def test_a_small_run_reports(name, tmp_path):
     config = override(experiment.config, small)
     arm_configs = run.select_arms(experiment, config, experiment.default_arms, {})
     tasks = run.make_tasks(experiment, arm_configs, SINGLE)
-    run.open_workdir(tmp_path, name, config, arm_configs, 2)
-    results = run.train(experiment, tasks, arm_configs, tmp_path, SINGLE, num_seeds=2)
+    with run.open_workdir(tmp_path, name, config, arm_configs, 2):
+        results = run.train(experiment, tasks, arm_configs, tmp_path, SINGLE, num_seeds=2)
     run.save_results(tmp_path, results)
     table = report.write(tmp_path, name, experiment, results, command="", facts={}, began=0.0)
     assert "decided claims hold" in table

@@ -9,7 +9,7 @@ from experiments import induction_heads
 from training import parallel, run
 from training.experiment import History
 
-SINGLE = parallel.Placement("single", 1)
+SINGLE = parallel.SINGLE
 SMALL = {
     "num_steps": 2,
     "batch_size": 4,

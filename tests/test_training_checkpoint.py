@@ -9,23 +9,23 @@ import pytest
 import regression
 
 from training import checkpoint
-from training.experiment import UserError
-from training.step import init_state
+from training.experiment import RunFailed, UserError
+from training.step import abstract_state, init_state
 
 
 @pytest.fixture
 def saved(tmp_path):
     task = regression.task(regression.Config())
     state = init_state(task, 0)
-    with checkpoint.open_for_writing(tmp_path) as manager:
+    with checkpoint.Saver(tmp_path) as saver:
         for step in range(0, 60, 10):
-            checkpoint.save(manager, state._replace(step=jnp.int32(step)), keep=step == 20)
+            saver.save(state._replace(step=jnp.int32(step)), keep=step == 20)
     return task, state, tmp_path
 
 
 def test_a_state_is_restored_bit_for_bit(saved):
     task, state, folder = saved
-    restored = checkpoint.restore_state(folder, 50, checkpoint.abstract_state(task, 1))
+    restored = checkpoint.restore_state(folder, 50, abstract_state(task, 1))
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     jax.tree.map(np.testing.assert_array_equal, restored, state._replace(step=jnp.int32(50)))
 
@@ -42,8 +42,8 @@ def test_a_checkpoint_of_another_model_is_refused_by_leaf(saved):
     task, _, folder = saved
     wider = regression.task(regression.Config(width=4))
     with pytest.raises(UserError, match=r"params/w is float32\[3\] there, float32\[4\] in this config"):
-        checkpoint.restore_variables(folder, 50, checkpoint.abstract_state(wider, 1))
-    expected = checkpoint.abstract_state(task, 1)
+        checkpoint.restore_variables(folder, 50, abstract_state(wider, 1))
+    expected = abstract_state(task, 1)
     more = expected._replace(params=expected.params | {"bias": expected.params["w"]})
     with pytest.raises(UserError, match=r"params/bias is absent there, float32\[3\] in this config"):
         checkpoint.restore_variables(folder, 50, more)
@@ -54,8 +54,8 @@ def test_a_damaged_checkpoint_ends_in_one_clear_error(saved):
     for path in (folder / "checkpoints/50/params").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    with pytest.raises(UserError, match="cannot be read as a checkpoint") as error:
-        checkpoint.restore_variables(folder, 50, checkpoint.abstract_state(task, 1))
+    with pytest.raises(RunFailed, match="cannot be read as a checkpoint") as error:
+        checkpoint.restore_variables(folder, 50, abstract_state(task, 1))
     assert len(str(error.value)) < 300
 
 

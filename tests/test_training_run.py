@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 import regression
 
-from training import checkpoint, metrics, parallel, run
+from training import checkpoint, metrics, parallel, run, signals
 from training.config import override
 from training.experiment import Interrupted, RunFailed, UserError
-from training.step import init_state, repeat, train_step
+from training.step import abstract_state, init_state, repeat, train_step
 
-SINGLE = parallel.Placement("single", 1)
+SINGLE = parallel.SINGLE
 
 
 def train(workdir, *, num_seeds=1, stop_at=None, arms=("plain",), experiment=regression.EXPERIMENT, **overrides):
     base = override(experiment.config, overrides)
     arm_configs = run.select_arms(experiment, base, arms, {})
     tasks = run.make_tasks(experiment, arm_configs, SINGLE)
-    run.open_workdir(workdir, "regression", base, arm_configs, num_seeds)
-    return run.train(experiment, tasks, arm_configs, workdir, SINGLE, num_seeds, stop_at)
+    with run.open_workdir(workdir, "regression", base, arm_configs, num_seeds):
+        return run.train(experiment, tasks, arm_configs, workdir, SINGLE, num_seeds, stop_at)
 
 
 def final(workdir, arm="plain"):
@@ -34,7 +34,7 @@ def final(workdir, arm="plain"):
 
 def logged(workdir):
     lines = [json.loads(line) for line in (workdir / "plain" / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines]
+    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines if line["split"] != "time"]
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2])
@@ -67,7 +67,8 @@ def test_an_interrupt_saves_the_step_that_it_names(tmp_path):
 
         return replace(good, probe=probe)
 
-    with pytest.raises(Interrupted, match=r"interrupted at step (\d+), which is saved") as error:
+    saved = pytest.raises(Interrupted, match=r"interrupted at step (\d+), which is saved")
+    with signals.handled(), saved as error:
         train(tmp_path, experiment=replace(regression.EXPERIMENT, task=task), checkpoint_every=100, eval_every=100)
     step = int(re.search(r"step (\d+)", str(error.value))[1])
     assert 0 < step < 8
@@ -116,7 +117,7 @@ def test_a_checkpoint_holds_the_state_of_its_own_step(tmp_path):
     """Saving goes on in the background while the next steps reuse the state's memory."""
     train(tmp_path, experiment=replace(regression.EXPERIMENT, watch=("loss", 1e-12)), num_steps=40, eval_every=4)
     task = regression.task(regression.Config(num_steps=40, eval_every=4))
-    abstract = checkpoint.abstract_state(task, 1)
+    abstract = abstract_state(task, 1)
     steps = jax.jit(repeat(train_step(task)))
     for step in checkpoint.steps(tmp_path / "plain"):
         expected, _ = steps(init_state(task, 0), step)

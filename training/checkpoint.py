@@ -1,50 +1,40 @@
 """Checkpoints of an arm: orbax's CheckpointManager behind a few functions.
 
 ``ARM/checkpoints/STEP/`` holds the items ``params`` and, where the model has any, ``collections``: all that evaluation
-needs; and ``rest``: what training needs besides to go on exactly where it stopped.
+needs; ``rest``: what training needs besides to go on exactly where it stopped; and a manifest of every file's SHA-256,
+written last. A folder without it was not finished; one that differs from it is damaged, and passed over.
 """
 
 import hashlib
 import importlib
 import json
 import logging
-from pathlib import Path
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from training import config as configs
-from training.experiment import UserError
-from training.step import init_state
+from training import files
+from training.experiment import RunFailed, UserError
+from training.processes import is_first
+from training.progress import say
+from training.step import State, abstract_state, leaves_by_path
 
 
 def _orbax():
     """Orbax, imported where it is needed (it takes a second) and told to keep its remarks to itself."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails comes back as an exception
     import orbax.checkpoint as ocp
 
     return ocp
 
 
-def open_for_writing(arm_folder):
-    """A manager that keeps the latest two checkpoints and every one that was saved with ``keep``.
-
-    Use it as a context: leaving by any way finishes the last save.
-    """
-    ocp = _orbax()
-
-    class Kept(ocp.checkpoint_managers.PreservationPolicy):
-        def should_preserve(self, checkpoints, *, context):
-            return [bool(c.metrics and c.metrics.get("keep")) for c in checkpoints]
-
-    keep = ocp.checkpoint_managers.AnyPreservationPolicy([ocp.checkpoint_managers.LatestN(2), Kept()])
-    options = ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True)
-    return ocp.CheckpointManager(_folder(arm_folder), options=options)
-
-
 def _folder(arm_folder):
-    return Path(arm_folder).absolute() / "checkpoints"
+    path = epath.Path(arm_folder)
+    return (path if files.is_remote(path) else epath.Path(path.absolute())) / "checkpoints"
 
 
 def step_folder(arm_folder, step):
@@ -52,46 +42,173 @@ def step_folder(arm_folder, step):
     return _folder(arm_folder) / str(step)
 
 
-def save(manager, state, *, keep=False):
-    """Begins to save a state, whose arrays lie on one device or in memory, under its step."""
-    ocp = _orbax()
-    items = {"params": state.params, "rest": (state.step, state.seed, state.optimizer)}
-    if state.collections:
-        items["collections"] = state.collections
-    items = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-    step = int(np.min(state.step))
-    manager.save(step, args=ocp.args.Composite(**items), metrics={"keep": int(keep)}, force=True)
+class Saver:
+    """Saves an arm's states in the background: the latest two, and every one that was saved with ``keep``.
+
+    Use it as a context: leaving by any way finishes the last save. Every process of a run has one.
+    """
+
+    def __init__(self, arm_folder):
+        ocp = _orbax()
+
+        class Kept(ocp.checkpoint_managers.PreservationPolicy):
+            def should_preserve(self, checkpoints, *, context):
+                return [bool(c.metrics and c.metrics.get("keep")) for c in checkpoints]
+
+        keep = ocp.checkpoint_managers.AnyPreservationPolicy([ocp.checkpoint_managers.LatestN(2), Kept()])
+        options = ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True)
+        self.arm_folder = arm_folder
+        self.manager = ocp.CheckpointManager(_folder(arm_folder), options=options)
+        self.sealing, self.failure, self.step = None, None, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *exception):
+        try:
+            self.finish()
+        except RunFailed:
+            if kind is None:
+                raise
+        finally:
+            if not self.failure:
+                self.manager.close()
+
+    def save(self, state, *, keep=False):
+        """Begins to save a state at rest under its step, once the save before it is finished.
+
+        Raises:
+          RunFailed: the save before it failed, or this one could not begin.
+        """
+        self.finish()
+        ocp = _orbax()
+        items = {"params": state.params, "rest": (state.step, state.seed, state.optimizer)}
+        if state.collections:
+            items["collections"] = state.collections
+        items = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        self.step = int(np.min(jax.tree.leaves(state.step)[0].addressable_data(0)))
+        try:
+            self.manager.save(self.step, args=ocp.args.Composite(**items), metrics={"keep": int(keep)}, force=True)
+        except Exception as error:  # orbax and its storage raise many kinds
+            self.failure = error
+            self.finish()
+        self.sealing = threading.Thread(target=self._seal)
+        self.sealing.start()
+
+    def _seal(self):
+        try:
+            self.manager.wait_until_finished()
+            if is_first():
+                files.seal(step_folder(self.arm_folder, self.step))
+        except Exception as error:
+            self.failure = error
+
+    def finish(self):
+        """Waits until the last save is on disk; raises RunFailed where it could not be written."""
+        if self.sealing:
+            self.sealing.join()
+            self.sealing = None
+        if self.failure:
+            good = steps(self.arm_folder)
+            kept = f"step {good[-1]} is the last that is whole" if good else "nothing was saved before it"
+            reason = str(self.failure).strip().splitlines()[0][:120]
+            raise RunFailed(
+                f"the checkpoint of step {self.step} could not be written: {reason}. {_folder(self.arm_folder)}: {kept}"
+            ) from self.failure
 
 
 def steps(arm_folder):
-    """The steps of the committed checkpoints, in order."""
-    found = [int(p.name) for p in _folder(arm_folder).glob("*") if p.name.isdecimal()]
-    return sorted(step for step in found if (_folder(arm_folder) / str(step) / "params").is_dir())
+    """The steps of the finished checkpoints, in order; whether their files are as they were, ``newest`` looks."""
+    folder = _folder(arm_folder)
+    if not folder.exists():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and files.is_sealed(p))
 
 
-def restore_state(arm_folder, step, abstract_state):
-    """The whole state of a step, to train on from.
+def newest(arm_folder, step=None):
+    """The newest checkpoint whose files are as they were saved, or ``step`` itself.
+
+    Damaged ones are passed over with one warning.
 
     Raises:
-      UserError: where the checkpoint does not hold what ``abstract_state`` asks for.
+      UserError: there is no checkpoint, or none of this step.
+      RunFailed: there are some, and none is whole; or the one of this step is damaged.
     """
-    params, collections = _restore_variables(arm_folder, step, abstract_state)
-    target = (abstract_state.step, abstract_state.seed, abstract_state.optimizer)
-    count, seed, optimizer = _restore_item(arm_folder, step, "rest", target)
-    return abstract_state._replace(step=count, seed=seed, params=params, collections=collections, optimizer=optimizer)
+    found = steps(arm_folder)
+    if step is not None and step not in found and found:
+        raise UserError(f"{arm_folder} has no checkpoint of step {step}; there are: {', '.join(map(str, found))}")
+    damaged = []
+    for candidate in reversed(found) if step is None else [step] if found else []:
+        reason = files.damage(step_folder(arm_folder, candidate))
+        if not reason:
+            if damaged:
+                say(f"warning: passed over damaged checkpoints in {_folder(arm_folder)}: {'; '.join(damaged)[:120]}. "
+                    f"Step {candidate} is whole and is used")  # fmt: skip
+            return candidate
+        damaged.append(f"step {candidate} ({reason})")
+    unfinished = _step_folders(arm_folder)
+    if not unfinished:
+        raise UserError(f"{arm_folder} holds no checkpoint")
+    damaged = damaged or [f"step {name} (no {files.MANIFEST})" for name in unfinished]
+    raise RunFailed(f"no whole checkpoint in {str(_folder(arm_folder))[-120:]}: {'; '.join(damaged)[:150]}")
 
 
-def restore_variables(arm_folder, step, abstract_state):
+def _step_folders(arm_folder):
+    folder = _folder(arm_folder)
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.exists() else []
+
+
+def newest_to_go_on_from(arm_folder):
+    """The step that training goes on from, or None where it starts; clears away what is of no use.
+
+    Folders that a kill left unfinished are removed; later ones that are damaged are renamed STEP.damaged.
+
+    Raises:
+      RunFailed: there are checkpoints, and none is whole.
+    """
+    nothing_saved = not steps(arm_folder) and set(_step_folders(arm_folder)) <= {0}  # or killed in the first save
+    start = None if nothing_saved else newest(arm_folder)
+    for step in _step_folders(arm_folder):
+        folder = step_folder(arm_folder, step)
+        if not files.is_sealed(folder):
+            folder.rmtree()
+        elif step > start:
+            aside = folder.with_name(f"{step}.damaged")
+            if aside.exists():
+                aside.rmtree()
+            folder.rename(aside)
+    return start
+
+
+def restore_state(arm_folder, step, abstract, shardings=None):
+    """The whole state of a step at rest, to train on from.
+
+    Args:
+      shardings: where each leaf shall lie, a tree like ``abstract``; on the first device where None.
+    Raises:
+      UserError: the checkpoint does not hold what ``abstract`` asks for.
+    """
+    if shardings is not None:
+        abstract = jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract, shardings
+        )
+    params, collections = _restore_variables(arm_folder, step, abstract)
+    rest = (abstract.step, abstract.seed, abstract.optimizer)
+    count, seed, optimizer = _restore_item(arm_folder, step, "rest", rest)
+    return State(count, seed, params, collections, optimizer)
+
+
+def restore_variables(arm_folder, step, abstract):
     """What the model's ``apply`` takes, from a step's checkpoint; the optimiser's state is not read."""
-    params, collections = _restore_variables(arm_folder, step, abstract_state)
+    params, collections = _restore_variables(arm_folder, step, abstract)
     return {"params": params, **collections}
 
 
-def _restore_variables(arm_folder, step, abstract_state):
-    params = _restore_item(arm_folder, step, "params", abstract_state.params)
-    if not abstract_state.collections:
+def _restore_variables(arm_folder, step, abstract):
+    params = _restore_item(arm_folder, step, "params", abstract.params)
+    if not abstract.collections:
         return params, {}
-    return params, _restore_item(arm_folder, step, "collections", abstract_state.collections)
+    return params, _restore_item(arm_folder, step, "collections", abstract.collections)
 
 
 def _restore_item(arm_folder, step, name, target):
@@ -104,7 +221,7 @@ def _restore_item(arm_folder, step, name, target):
             if not found:
                 raise ValueError("it lists no arrays")
         except Exception as error:  # orbax raises many kinds for a folder that is damaged
-            raise UserError(f"{folder} cannot be read as a checkpoint: {str(error).splitlines()[0][:120]}") from error
+            raise RunFailed(f"{folder} cannot be read as a checkpoint: {str(error).splitlines()[0][:120]}") from error
         expected = _described(target)
         for leaf in sorted({*expected, *found}):
             if expected.get(leaf) != found.get(leaf):
@@ -112,24 +229,16 @@ def _restore_item(arm_folder, step, name, target):
                     f"checkpoint {folder} is of another model: {name}/{leaf} is {found.get(leaf, 'absent')} there, "
                     f"{expected.get(leaf, 'absent')} in this config"
                 )
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), target)
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or device), target
+        )
         return reader.restore(folder, args=ocp.args.StandardRestore(target))
 
 
 def _described(tree):
     """{leaf's path: "dtype[shape]"} of arrays or of orbax's descriptions of arrays."""
     return {path: f"{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}" for path, leaf in leaves_by_path(tree)}
-
-
-def leaves_by_path(tree):
-    """(path, leaf) pairs sorted by path; names and indices alike joined with slashes."""
-    pairs = [
-        ("/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path), leaf)
-        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-        if hasattr(leaf, "shape")
-    ]
-    return sorted(pairs, key=lambda pair: pair[0])
 
 
 def params_sha256(params):
@@ -148,9 +257,10 @@ def locate(path):
     Returns:
       (workdir, arm or None, step or None).
     Raises:
-      UserError: where it is none of these.
+      UserError: it is none of these, or the step is not there.
     """
-    path = Path(path).absolute()
+    path = epath.Path(path)
+    path = path if files.is_remote(path) else epath.Path(path.absolute())
     if not path.exists() and path.parent.name == "checkpoints" and path.name.isdecimal():
         newest(path.parent.parent, int(path.name))
     if not path.is_dir():
@@ -167,15 +277,9 @@ def locate(path):
 def read_run(workdir):
     """The record config.json of a workdir."""
     try:
-        return json.loads((Path(workdir) / "config.json").read_text())
+        return json.loads((epath.Path(workdir) / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{workdir}/config.json cannot be read: {error}") from error
-
-
-def abstract_state(task, num_seeds):
-    """Shapes and dtypes of an arm's state; a leading seed axis where there are several seeds."""
-    init = jax.vmap(lambda seed: init_state(task, seed)) if num_seeds > 1 else lambda seed: init_state(task, seed)
-    return jax.eval_shape(init, jax.ShapeDtypeStruct((num_seeds,) if num_seeds > 1 else (), jnp.int32))
 
 
 def restore(workdir, arm, step=None):
@@ -188,6 +292,7 @@ def restore(workdir, arm, step=None):
       arm's config.
     Raises:
       UserError: no such arm or step, or a checkpoint of another model.
+      RunFailed: the checkpoint is damaged.
     """
     run = read_run(workdir)
     # Found by the name that the run recorded: the engine does not know its experiments.
@@ -196,16 +301,7 @@ def restore(workdir, arm, step=None):
         raise UserError(f"{workdir} has no arm {arm!r}{configs.closest(arm, run['arms'])}")
     config = configs.from_dict(experiment.config, run["arms"][arm])
     task = experiment.task(config)
-    step = newest(Path(workdir) / arm, step)
-    variables = restore_variables(Path(workdir) / arm, step, abstract_state(task, run["num_seeds"]))
+    arm_folder = epath.Path(workdir) / arm
+    step = newest(arm_folder, step)
+    variables = restore_variables(arm_folder, step, abstract_state(task, run["num_seeds"]))
     return task.model, variables["params"], config
-
-
-def newest(arm_folder, step=None):
-    """The newest committed step, or ``step`` itself where there is such a checkpoint; raises UserError."""
-    found = steps(arm_folder)
-    if not found:
-        raise UserError(f"{arm_folder} holds no checkpoint")
-    if step is not None and step not in found:
-        raise UserError(f"{arm_folder} has no checkpoint of step {step}; there are: {', '.join(map(str, found))}")
-    return found[-1] if step is None else step

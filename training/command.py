@@ -4,16 +4,24 @@ Exit codes: 0 done; 1 the run failed; 2 the command was wrong; 130 interrupted, 
 """
 
 import os
+import platform
 import re
 import sys
+import zlib
+from pathlib import Path
 
+import jax
 from absl import app, flags, logging
 
-from training import config
+from training import config, signals
 from training.experiment import Interrupted, RunFailed, UserError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("debug", False, "show the traceback of an error")
+JAX_FLAGS = ("debug_nans", "disable_jit", "log_compiles")
+flags.DEFINE_bool("debug_nans", False, "end with a traceback at the operation that first gives a NaN (slow)")
+flags.DEFINE_bool("disable_jit", False, "run operation by operation, for a debugger (very slow)")
+flags.DEFINE_bool("log_compiles", False, "log every compilation")
 HELP_FLAGS = ("--help", "-h", "-?", "--helpfull", "--helpshort", "--helpxml")
 
 
@@ -25,7 +33,39 @@ def run(main, load=None):
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's remarks about its own compilation
     logging.set_verbosity(logging.WARNING)
-    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv, load))
+    app.run(lambda argv: _guarded(_start, main, argv), flags_parser=lambda argv: _guarded(_parse, argv, load))
+
+
+def _start(main, argv):
+    for name in JAX_FLAGS:
+        if FLAGS[name].value:
+            jax.config.update(f"jax_{name}", True)
+    cache = _compilation_cache()
+    if cache:
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    with signals.handled():
+        main(argv)
+
+
+def _compilation_cache():
+    """The folder of compiled programs, for a faster second start; None where jax was told of one or it cannot be had.
+
+    Programs for a CPU may use any instruction that it has, so each kind of CPU has a folder of its own.
+    """
+    if jax.config.jax_compilation_cache_dir or FLAGS.debug_nans or FLAGS.disable_jit:
+        return None
+    try:
+        features = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        features = platform.processor()
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(home) / "assay" / f"compiled-{zlib.crc32(features.encode()):08x}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _guarded(function, *args):
@@ -40,11 +80,12 @@ def _guarded(function, *args):
     except BrokenPipeError:  # the reader of a pipe has left
         os._exit(1)
     except OSError as error:
-        _end(f"{error.strerror}: {error.filename}" if error.strerror else error, 1)
+        where = f": {error.filename}" if error.filename else ""
+        _end(f"{error.strerror}{where}" if error.strerror else error, 1)
     except Interrupted as error:
         _end(error, 130)
-    except KeyboardInterrupt:
-        _end("interrupted before anything could be saved", 130)
+    except KeyboardInterrupt:  # before the signals are handled: nothing has begun
+        _end("interrupted before anything began", 130)
 
 
 def _end(error, code):

@@ -44,9 +44,13 @@ class Task:
 
     init:      key -> variables
     evaluate:  variables -> {name: (sum, weight)}; jitted
-    batch:     (seed, step) -> the global batch, a pytree whose leaves have the batch axis first; traceable
+    batch:     (seed, step) -> the global batch, a pytree whose leaves have the batch axis first; traceable,
+               or see batch_on_host
     loss:      (variables, batch, rngs) -> Loss; ``rngs`` is {"dropout": key}
     optimizer: None where nothing is trained, as with weights written by hand; batch and loss may then be None too
+    accumulate:    into how many microbatches a device's batch is split, their gradients added up
+    batch_on_host: batch is numpy code and not traceable; a thread makes batches ahead of the devices
+    sharding:  rules (path pattern, mesh axes) of how a mesh splits parameters, see ``parallel.partition``
     probe:     variables -> {name: array}; jitted, cheap, run at every evaluation
     examine:   variables -> {name: array}; jitted, run once, on the final variables
     measure:   variables -> {name: array}; plain Python, run once, after ``examine``: what no trace shows, such as
@@ -59,6 +63,9 @@ class Task:
     batch: Callable | None = None
     loss: Callable | None = None
     optimizer: Any = None
+    accumulate: int = 1
+    batch_on_host: bool = False
+    sharding: Sequence[tuple[str, tuple]] = ()
     probe: Callable = nothing
     examine: Callable = nothing
     measure: Callable = nothing

@@ -1,36 +1,17 @@
 """Trains one arm: many steps a dispatch, with evaluations, probes and checkpoints between dispatches."""
 
-import signal
+import contextlib
 import time
-from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from training import checkpoint, metrics, parallel
+from training import checkpoint, feed, goodput, metrics, parallel, processes, signals
 from training.experiment import Interrupted, RunFailed
-from training.progress import Progress
-from training.step import init_state, variables
+from training.progress import Progress, say
+from training.step import abstract_state, variables
 
 SECONDS_A_DISPATCH = 1.0  # between looks at the clock, the progress bar and the signals
-
-
-class StopSignals:
-    """Turns SIGINT and SIGTERM into a flag that the loop looks at; a second signal acts at once."""
-
-    def __enter__(self):
-        self.received = None
-        self.previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception):
-        for s, handler in self.previous.items():
-            signal.signal(s, handler)
-
-    def _receive(self, number, frame):
-        self.received = number
-        signal.signal(number, self.previous[number])
 
 
 def with_seed_axis(tree, num_seeds):
@@ -44,92 +25,145 @@ def ratios(sums):
         return {name: np.asarray(total, float) / np.asarray(weight, float) for name, (total, weight) in sums.items()}
 
 
-def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, watch=None):
+def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, watch=None, profile=0):
     """Trains an arm from its newest checkpoint, or from the start, to config.num_steps or ``stop_at``.
 
+    Args:
+      profile: how many steps to trace for a profiler, after the first dispatch.
     Returns:
-      (state on one device, its step).
+      (variables on one device, their step).
     Raises:
-      RunFailed: loss or gradients stopped being finite.
+      RunFailed: loss or gradients stopped being finite, or a checkpoint could not be written.
       Interrupted: SIGINT or SIGTERM came; the state was saved first.
     """
+    clock = goodput.Clock()
     last = config.num_steps if task.optimizer else 0
     end = last if stop_at is None else min(stop_at, last)
     seeds = [config.seed + i for i in range(num_seeds)]
-    found = checkpoint.steps(folder)
-    start = found[-1] if found else 0
-    if found:
-        state = checkpoint.restore_state(folder, start, checkpoint.abstract_state(task, num_seeds))
-    else:
-        init = jax.jit(parallel.over_seeds(partial(init_state, task), num_seeds))
-        state = init(jnp.array(seeds if num_seeds > 1 else seeds[0], jnp.int32))
-    if found and start >= end:
-        return state, start
+    with clock.spend("checkpoint"):
+        found = processes.first_decides(checkpoint.newest_to_go_on_from, folder)
+        start = int(processes.agree(-1 if found is None else found)[0, 0])
+        if start >= 0:
+            shardings = parallel.state_shardings(placement, task, num_seeds)
+            state = checkpoint.restore_state(folder, start, abstract_state(task, num_seeds), shardings)
+    if start < 0:
+        state = parallel.initial(placement, task, seeds)
     # Before the first evaluation: where arrays lie is part of what jit compiles for.
     state = parallel.place(placement, state)
+    if start >= end and start >= 0:
+        return variables(parallel.gathered(placement, state)), start
 
-    @jax.jit
-    @partial(parallel.over_seeds, num_seeds=num_seeds)
-    def measure(state):
-        return task.evaluate(variables(state)), task.probe(variables(state))
-
+    measure = parallel.measuring(
+        placement, lambda state: (task.evaluate(variables(state)), task.probe(variables(state))), num_seeds
+    )
     with (
-        metrics.Writer(folder, seeds, start if found else -1) as writer,
-        checkpoint.open_for_writing(folder) as checkpoints,
-        Progress(arm, start, last) as progress,
-        StopSignals() as signals,
+        metrics.Writer(folder, seeds, start) as writer,
+        checkpoint.Saver(folder) as saver,
+        Progress(arm, max(start, 0), last) as progress,
     ):
         watch_metric, watch_change = watch or (None, None)
-        watched = metrics.read(folder, num_seeds)["eval"].values.get(watch_metric, [None])[-1] if found else None
+        logged = metrics.read(folder, num_seeds, up_to=start)["eval"].values
+        watched = logged[watch_metric][-1] if watch_metric in logged else None
 
-        def evaluate_and_save(state, step, save):
+        def save(state, keep=False):
+            with clock.spend("checkpoint"):
+                saver.save(parallel.at_rest(placement, state), keep=keep)
+
+        def evaluate_and_save(state, step, due):
             nonlocal watched
-            sums, probed = with_seed_axis(measure(state), num_seeds)
-            values = ratios(sums)
-            writer.write(step, "eval", values)
-            writer.write(step, "probe", probed)
+            with clock.spend("evaluation"):
+                sums, probed = with_seed_axis(measure(state), num_seeds)
+                values = ratios(sums)
+                writer.write(step, "eval", values)
+                writer.write(step, "probe", probed)
             moved = watched is not None and np.max(np.abs(values[watch_metric] - watched)) >= watch_change
-            if save or moved:
-                checkpoint.save(checkpoints, state, keep=moved)
-            if save or moved:
+            moved = bool(processes.agree(moved)[0, 0])
+            if due or moved:
+                save(state, keep=moved)
                 watched = values.get(watch_metric)
 
-        if not found:
-            evaluate_and_save(parallel.fetch(placement, state), 0, save=True)
-        if start < end:
-            train_steps = parallel.train_steps(placement, task, num_seeds)
-        step, dispatch, sums, since = start, 1, None, time.monotonic()
+        if start < 0:
+            evaluate_and_save(state, 0, due=True)
+            start = 0
+        advance = _advancing(placement, task, num_seeds, seeds, start, end, clock) if start < end else None
+        step, dispatch, sums, since, traced = start, 1, None, time.monotonic(), False
         while step < end:
             due = min(_next(step, config.eval_every), _next(step, config.checkpoint_every), end)
-            count = min(dispatch, due - step)
+            # The first process's clock decides how long a dispatch is: all must take the same number of steps.
+            count = min(int(processes.agree(dispatch)[0, 0]), due - step)
             began = time.monotonic()
-            state, new_sums = train_steps(state, count)
-            local, new_sums = parallel.fetch(placement, (state, new_sums))
-            reached = int(np.min(local.step))
+            tracing = profile > 0 and not traced and step > start
+            with clock.spend("train"), _traced(folder) if tracing else contextlib.nullcontext():
+                count, traced = (min(profile, due - step), True) if tracing else (count, traced)
+                state, new_sums = advance(state, count)
+                new_sums = jax.device_get(parallel.local(placement, new_sums))
+                reached = int(np.min(parallel.local(placement, state.step)))
             seconds = time.monotonic() - began
             if reached < step + count:
-                raise RunFailed(_divergence(arm, reached, folder, checkpoints))
+                saver.finish()
+                raise RunFailed(_divergence(arm, reached, folder))
             step = reached
             if count == dispatch and seconds < SECONDS_A_DISPATCH / 2:
                 dispatch *= 2
-            sums = jax.tree.map(np.add, sums, jax.device_get(new_sums)) if sums else jax.device_get(new_sums)
+            sums = jax.tree.map(np.add, sums, new_sums) if sums else new_sums
             progress.update(step, float(np.mean(ratios(sums)["loss"])))
-            stopping = step == end or signals.received is not None
-            due_to_save = step % config.checkpoint_every == 0 or stopping
+            interrupted = bool(processes.agree(signals.received())[:, 0].any())
+            stopping = step == end or interrupted
             if step % config.eval_every == 0 or step % config.checkpoint_every == 0 or step == last:
                 steps_per_second = np.full(num_seeds, sums["gradient_norm"][1].ravel()[0] / (time.monotonic() - since))
                 values = with_seed_axis(ratios(sums), num_seeds) | {"steps_per_second": steps_per_second}
                 writer.write(step, "train", values)
-                evaluate_and_save(local, step, due_to_save)
+                evaluate_and_save(state, step, due=step % config.checkpoint_every == 0 or stopping)
                 sums, since = None, time.monotonic()
             elif stopping:
-                checkpoint.save(checkpoints, local)
-            if signals.received and step < end:
-                checkpoints.wait_until_finished()
+                save(state)
+            if interrupted and step < end:
+                saver.finish()
                 raise Interrupted(
                     f"{arm}: interrupted at step {step}, which is saved; the same command goes on from it"
                 )
-        return parallel.fetch(placement, state), step
+        with clock.spend("checkpoint"):
+            saver.finish()
+        totals = clock.totals()
+        writer.write(step, "time", {kind: np.full(num_seeds, seconds) for kind, seconds in totals.items()})
+    if start < end and processes.is_first():
+        say(f"{arm}: {goodput.summary(totals)}")
+        if goodput.starved(totals):
+            share = totals["input"] / (totals["train"] + totals["input"])
+            say(f"warning: {arm} spent {share:.0%} of its steps waiting for batches from the host")
+    return variables(parallel.gathered(placement, state)), step
+
+
+def _advancing(placement, task, num_seeds, seeds, start, end, clock):
+    """Makes (state, count) -> (state, metrics summed over ``count`` steps), wherever batches are made."""
+    train_steps = parallel.train_steps(placement, task, num_seeds)
+    if not task.batch_on_host:
+        return train_steps
+
+    def make(step):
+        batches = [task.batch(seed, step) for seed in seeds]
+        batch = jax.tree.map(lambda *x: np.stack(x), *batches) if num_seeds > 1 else batches[0]
+        return parallel.place_batch(placement, batch, num_seeds)
+
+    upcoming = feed.batches(make, start, end)
+
+    def advance(state, count):
+        total = None
+        for _ in range(count):
+            with clock.spend("input"):
+                batch = next(upcoming)
+            state, sums = train_steps(state, batch)
+            total = jax.tree.map(jax.numpy.add, total, sums) if total else sums
+        return state, total
+
+    return advance
+
+
+@contextlib.contextmanager
+def _traced(folder):
+    """A profiler's trace of what runs within, in the arm's folder, for TensorBoard and Perfetto."""
+    with jax.profiler.trace(str(folder), create_perfetto_trace=True):
+        yield
 
 
 def _next(step, every):
@@ -137,10 +171,9 @@ def _next(step, every):
     return (step // every + 1) * every
 
 
-def _divergence(arm, step, folder, checkpoints):
-    checkpoints.wait_until_finished()
-    good = checkpoint.steps(folder)[-1]
+def _divergence(arm, step, folder):
+    good = checkpoint.step_folder(folder, checkpoint.steps(folder)[-1])
     return (
-        f"{arm}: diverged at step {step + 1}: its loss or gradient is not finite. The last good checkpoint is "
-        f"{checkpoint.step_folder(folder, good)}; a smaller --config.optimizer.learning_rate may help"
+        f"{arm}: diverged at step {step + 1}: its loss or gradient is not finite. The last good checkpoint is {good}; "
+        "a smaller --config.optimizer.learning_rate may help"
     )

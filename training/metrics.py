@@ -1,18 +1,21 @@
 """What was measured: metrics.jsonl, one strict JSON object a line, and the same in TensorBoard.
 
-Lines are {"step", "split", "seed" where there are several, name: value}. The splits are "train" (sums since the line
-before), "eval" and "probe" (arrays as nested lists). The file is the only record: results are read back from it.
+Lines are {"step", "split", "seed" where there are several, name: value}. The splits are "train" (means since the line
+before), "eval", "probe" (arrays as nested lists) and "time" (seconds of a process by kind, see goodput.py). The file is
+the only record: results are read back from it.
 """
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
+from etils import epath
 
+from training import files
 from training.experiment import History
+from training.processes import is_first
 
-SPLITS = ("train", "eval", "probe")
+SPLITS = ("train", "eval", "probe", "time")
 
 
 def jsonable(value):
@@ -29,41 +32,57 @@ def jsonable(value):
 
 
 class Writer:
-    """Appends to an arm's metrics.jsonl and TensorBoard events; use as a context."""
+    """Appends to an arm's metrics.jsonl and TensorBoard events; use as a context. Only the first process writes.
+
+    In a bucket, where nothing can be appended to, metrics.jsonl is written whole each time and there are no events.
+    """
 
     def __init__(self, folder, seeds, start):
         """Opens for the steps after ``start``: lines of later steps, which a killed run left behind, are dropped."""
+        self.seeds, self.events, self.file = seeds, None, None
+        self.path = epath.Path(folder) / "metrics.jsonl"
+        if not is_first():
+            return
+        self.text = "".join(json.dumps(x, allow_nan=False) + "\n" for x in _lines(self.path) if x["step"] <= start)
+        files.write_whole(self.path, self.text)
+        if files.is_remote(folder):
+            return
         from tensorboardX import SummaryWriter
 
-        self.seeds = seeds
-        path = Path(folder) / "metrics.jsonl"
-        kept = [line for line in _lines(path) if line["step"] <= start]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
-        temporary.replace(path)
-        self.file = path.open("a")
-        self.events = SummaryWriter(str(folder), purge_step=start + 1 if kept else None)
+        self.file = self.path.open("a")
+        self.events = SummaryWriter(str(folder), purge_step=start + 1 if self.text else None)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        self.file.close()
-        self.events.close()
+        if self.file:
+            self.file.close()
+            self.events.close()
 
     def write(self, step, split, values):
         """Appends one line a seed; ``values`` is {name: [S, ...]}."""
+        if not is_first():
+            return
+        text = "".join(self._line(step, split, values, i, seed) for i, seed in enumerate(self.seeds))
+        if not self.file:
+            self.text += text
+            files.write_whole(self.path, self.text)
+            return
+        self.file.write(text)
+        self.file.flush()
         for i, seed in enumerate(self.seeds):
-            line = {"step": step, "split": split}
-            if len(self.seeds) > 1:
-                line["seed"] = seed
-            line |= {name: jsonable(np.asarray(v)[i]) for name, v in values.items()}
-            self.file.write(json.dumps(line, allow_nan=False) + "\n")
             suffix = f"/seed_{seed}" if len(self.seeds) > 1 else ""
             for name, v in values.items():
                 if np.ndim(v) == 1:
                     self.events.add_scalar(f"{split}/{name}{suffix}", float(v[i]), step)
-        self.file.flush()
+
+    def _line(self, step, split, values, i, seed):
+        line = {"step": step, "split": split}
+        if len(self.seeds) > 1:
+            line["seed"] = seed
+        line |= {name: jsonable(np.asarray(v)[i]) for name, v in values.items()}
+        return json.dumps(line, allow_nan=False) + "\n"
 
 
 def _lines(path):
@@ -80,7 +99,7 @@ def _lines(path):
 
 def read(arm_folder, num_seeds, up_to=None):
     """{split: History} of an arm, from its metrics.jsonl."""
-    lines = [x for x in _lines(Path(arm_folder) / "metrics.jsonl") if up_to is None or x["step"] <= up_to]
+    lines = [x for x in _lines(epath.Path(arm_folder) / "metrics.jsonl") if up_to is None or x["step"] <= up_to]
     return {split: _history([x for x in lines if x["split"] == split], num_seeds) for split in SPLITS}
 
 

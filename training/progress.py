@@ -3,6 +3,8 @@
 import sys
 import time
 
+from training.processes import is_first
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -12,7 +14,9 @@ class Progress:
     def __init__(self, arm, start, num_steps):
         self.arm, self.start, self.num_steps = arm, start, num_steps
         self.began, self.last_line = None, time.monotonic()
-        self.bar = None
+        self.bar, self.silent = None, not is_first()
+        if self.silent:
+            return
         if sys.stderr.isatty() and start < num_steps:
             from tqdm import tqdm
 
@@ -27,6 +31,8 @@ class Progress:
 
     def update(self, step, loss):
         """Reports that ``step`` was reached with this training loss."""
+        if self.silent:
+            return
         if self.bar:
             self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
             self.bar.update(step - self.bar.n)

@@ -1,19 +1,23 @@
 """Runs an experiment's arms in a workdir, and reads back what they left there."""
 
+import contextlib
+import io
 import json
 import os
 import platform
 import time
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
 
 import jax
 import numpy as np
+from etils import epath
 
-from training import checkpoint, config, loop, metrics, parallel
+from training import checkpoint, config, files, loop, metrics, parallel, signals
 from training.experiment import ArmResult, UserError
+from training.processes import is_first
 from training.progress import say
+from training.step import abstract_state, leaves_by_path
 
 REPORTED_VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -45,7 +49,7 @@ def make_tasks(experiment, arm_configs, placement):
     tasks = {name: make_task(experiment, name, arm_config) for name, arm_config in arm_configs.items()}
     for task in tasks.values():
         if task.optimizer:
-            parallel.check_batch(placement, jax.eval_shape(task.batch, 0, 0))
+            parallel.check_batch(placement, task)
     return tasks
 
 
@@ -56,7 +60,7 @@ def make_task(experiment, name, arm_config):
         for field in ("eval_every", "checkpoint_every", "batch_size") if task.optimizer else ():
             if getattr(arm_config, field) < 1:
                 raise ValueError(f"{field}={getattr(arm_config, field)} must be at least 1")
-        checkpoint.abstract_state(task, 1)
+        abstract_state(task, 1)
     except (ValueError, TypeError) as error:
         raise UserError(f"arm {name}: {error}") from error
     return task
@@ -66,27 +70,30 @@ def summary(tasks):
     """A table of every arm's parameters: path, shape, count."""
     lines = []
     for name, task in tasks.items():
-        leaves = checkpoint.leaves_by_path(checkpoint.abstract_state(task, 1).params)
+        leaves = leaves_by_path(abstract_state(task, 1).params)
         lines.append(f"{name}: {sum(leaf.size for _, leaf in leaves):,} parameters")
         lines += [f"  {path:40} {leaf.shape!s:>18} {leaf.size:>12,}" for path, leaf in leaves]
     return "\n".join(lines)
 
 
+@contextlib.contextmanager
 def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds):
-    """Writes config.json into a new workdir, or checks that an old one holds the same run.
+    """Holds a workdir for this process alone: a new one, or one that holds the same run; writes config.json into it.
 
     Raises:
-      UserError: the folder cannot be written, or holds a run of another config.
+      UserError: the folder cannot be written, is in use, or holds a run of another config.
     """
-    workdir = Path(workdir)
-    record = {
-        "experiment": experiment_name,
-        "num_seeds": num_seeds,
-        "config": asdict(base),
-        "arms": {name: asdict(c) for name, c in arm_configs.items()},
-    }
-    try:
-        make_folder(workdir)
+    workdir = epath.Path(workdir)
+    make_folder(workdir)
+    if not (workdir / "config.json").exists() and any(path.name != ".lock" for path in workdir.iterdir()):
+        raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir")
+    with files.locked(workdir):
+        record = {
+            "experiment": experiment_name,
+            "num_seeds": num_seeds,
+            "config": asdict(base),
+            "arms": {name: asdict(c) for name, c in arm_configs.items()},
+        }
         if (workdir / "config.json").exists():
             old = checkpoint.read_run(workdir)
             keys = ("experiment", "num_seeds", "config")
@@ -100,11 +107,8 @@ def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds):
                     "Choose another --workdir, or remove that folder"
                 )
             record["arms"] = arms
-        elif any(workdir.iterdir()):
-            raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir")
         write_json(workdir / "config.json", record | environment())
-    except OSError as error:
-        raise UserError(f"workdir {workdir} cannot be written: {error.strerror}") from error
+        yield
 
 
 def make_folder(folder):
@@ -113,7 +117,7 @@ def make_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be created: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
+    if not files.is_remote(folder) and not os.access(folder, os.W_OK):
         raise UserError(f"{folder} cannot be written; choose another --workdir")
 
 
@@ -132,36 +136,44 @@ def facts():
 
 def write_json(path, value):
     """Strict JSON, written whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(metrics.jsonable(value), indent=1, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    files.write_whole(path, json.dumps(metrics.jsonable(value), indent=1, allow_nan=False) + "\n")
 
 
-def train(experiment, tasks, arm_configs, workdir, placement, num_seeds, stop_at=None):
+def train(experiment, tasks, arm_configs, workdir, placement, num_seeds, stop_at=None, profile=0):
     """Trains every arm and writes final.json of each.
 
+    Args:
+      profile: how many steps of the first arm to trace for a profiler.
     Returns:
-      {arm: ArmResult}, or None where ``stop_at`` left an arm unfinished.
+      {arm: ArmResult}, or None where ``stop_at`` left an arm unfinished. Of several processes, only the first returns
+      results.
     """
     results, unfinished = {}, False
     for name, task in tasks.items():
-        began, arm_config, folder = time.monotonic(), arm_configs[name], Path(workdir) / name
-        folder.mkdir(exist_ok=True)
-        state, step = loop.train_arm(
-            name, task, arm_config, folder, placement, num_seeds, stop_at=stop_at, watch=experiment.watch
-        )
+        signals.check()
+        began, arm_config, folder = time.monotonic(), arm_configs[name], epath.Path(workdir) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        options = {"stop_at": stop_at, "watch": experiment.watch, "profile": profile}
+        variables, step = loop.train_arm(name, task, arm_config, folder, placement, num_seeds, **options)
+        profile = 0
         if task.optimizer and step < arm_config.num_steps:
             unfinished = True
-            continue
-        result = read_arm(task, arm_config, folder, num_seeds, loop.variables(state), step)
-        hashes = [checkpoint.params_sha256(jax.tree.map(lambda x, i=i: x[i], result.variables["params"]))
-                  for i in range(num_seeds)]  # fmt: skip
-        final = {"step": step, "params_sha256": hashes} | result.final
-        one_seed = {k: v if k == "step" or num_seeds > 1 else v[0] for k, v in final.items()}
-        write_json(folder / "final.json", one_seed)
-        results[name] = examined(task, result, began)
-        say(f"{name}: done at step {step} in {results[name].seconds:.1f} s")
+        elif is_first():
+            results[name] = finished(name, task, arm_config, folder, num_seeds, variables, step, began)
     return None if unfinished else results
+
+
+def finished(name, task, arm_config, folder, num_seeds, variables, step, began):
+    """The ArmResult of an arm that has reached its last step, examined; writes its final.json."""
+    result = read_arm(task, arm_config, folder, num_seeds, variables, step)
+    hashes = [checkpoint.params_sha256(jax.tree.map(lambda x, i=i: x[i], result.variables["params"]))
+              for i in range(num_seeds)]  # fmt: skip
+    final = {"step": step, "params_sha256": hashes} | result.final
+    write_json(folder / "final.json", {k: v if k == "step" or num_seeds > 1 else v[0] for k, v in final.items()})
+    signals.check()
+    result = examined(task, result, began)
+    say(f"{name}: done at step {step} in {result.seconds:.1f} s")
+    return result
 
 
 def read_arm(task, arm_config, folder, num_seeds, variables, step):
@@ -209,7 +221,7 @@ def evaluate(experiment, record, workdir, arms=None, step=None):
     Raises:
       UserError: no such arm or step, or a checkpoint of another model.
     """
-    workdir, num_seeds, results = Path(workdir), record["num_seeds"], {}
+    workdir, num_seeds, results = epath.Path(workdir), record["num_seeds"], {}
     names = arms or [name for name in record["arms"] if checkpoint.steps(workdir / name)]
     if not names:
         raise UserError(f"{workdir} holds no checkpoint of any arm")
@@ -220,7 +232,7 @@ def evaluate(experiment, record, workdir, arms=None, step=None):
         arm_config = config.from_dict(experiment.config, record["arms"][name])
         task = make_task(experiment, name, arm_config)
         at = checkpoint.newest(workdir / name, step)
-        variables = checkpoint.restore_variables(workdir / name, at, checkpoint.abstract_state(task, num_seeds))
+        variables = checkpoint.restore_variables(workdir / name, at, abstract_state(task, num_seeds))
         result = read_arm(task, arm_config, workdir / name, num_seeds, variables, at)
         result = replace(result, final=loop.ratios(each_seed(task.evaluate, result.variables, num_seeds)))
         results[name] = examined(task, result, began)
@@ -243,6 +255,6 @@ def save_results(workdir, results):
         arrays[f"{arm}/steps"] = result.probes.steps
         arrays |= {f"{arm}/training/{name}": values for name, values in result.probes.values.items()}
         arrays |= {f"{arm}/final/{name}": values for name, values in result.examined.items()}
-    temporary = Path(workdir) / "results.tmp.npz"
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(Path(workdir) / "results.npz")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    files.write_whole(epath.Path(workdir) / "results.npz", buffer.getvalue())

@@ -41,8 +41,24 @@ def init_state(task, seed):
     return State(jnp.int32(0), jnp.int32(seed), params, collections, optimizer)
 
 
+def abstract_state(task, num_seeds):
+    """Shapes and dtypes of an arm's state; a leading seed axis where there are several seeds."""
+    init = jax.vmap(lambda seed: init_state(task, seed)) if num_seeds > 1 else lambda seed: init_state(task, seed)
+    return jax.eval_shape(init, jax.ShapeDtypeStruct((num_seeds,) if num_seeds > 1 else (), jnp.int32))
+
+
+def leaves_by_path(tree, sort=True):
+    """(path, leaf) pairs, sorted by path or in the tree's order; names and indices alike joined with slashes."""
+    pairs = [
+        ("/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path), leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+        if hasattr(leaf, "shape")
+    ]
+    return sorted(pairs, key=lambda pair: pair[0]) if sort else pairs
+
+
 def train_step(task, shard=lambda batch: batch, reduce=lambda sums: sums, device_index=lambda: 0):
-    """Makes state -> (state, metrics), the metrics {name: (sum, weight)}.
+    """Makes (state, batch or None) -> (state, metrics), the metrics {name: (sum, weight)}.
 
     A step whose loss or gradient is not finite changes nothing, its own number included: the state stays at the last
     good step, and neighbours under ``vmap`` go on.
@@ -53,16 +69,42 @@ def train_step(task, shard=lambda batch: batch, reduce=lambda sums: sums, device
       device_index: tells devices apart where each draws random numbers of its own.
     """
 
-    def loss_sum(params, state, batch, rngs):
-        loss = task.loss({"params": params, **state.collections}, batch, rngs)
+    def loss_sum(params, collections, batch, rngs):
+        loss = task.loss({"params": params, **collections}, batch, rngs)
         return loss.sum, loss
 
-    def step(state):
-        batch = shard(task.batch(state.seed, state.step))
-        rngs = {"dropout": jax.random.fold_in(key(state.seed, "dropout", state.step), device_index())}
-        (_, loss), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params, state, batch, rngs)
-        sums = reduce((gradients, {"loss": (loss.sum, loss.weight), **loss.metrics}))
-        gradients, metrics = sums
+    def sums_of(state, collections, batch, dropout_key):
+        """((gradients, metrics), new collections) of a batch or microbatch: sums, not yet divided."""
+        gradient = jax.value_and_grad(loss_sum, has_aux=True)
+        (_, loss), gradients = gradient(state.params, collections, batch, {"dropout": dropout_key})
+        metrics = {"loss": (loss.sum, loss.weight), **loss.metrics}
+        return (gradients, metrics), {**collections, **loss.collections}
+
+    def accumulated(state, batch, dropout_key):
+        """The same, summed over ``task.accumulate`` microbatches, one in memory at a time."""
+        count = task.accumulate
+        if count == 1:
+            return sums_of(state, state.collections, batch, dropout_key)
+        # Microbatch i has rows i, i + count, ...: each device keeps the rows that it has.
+        microbatches = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)
+
+        def body(carry, indexed):
+            sums, collections = carry
+            index, microbatch = indexed
+            new, collections = sums_of(state, collections, microbatch, jax.random.fold_in(dropout_key, index))
+            return (jax.tree.map(jnp.add, sums, new), collections), None
+
+        one = jax.tree.map(lambda x: x[0], microbatches)
+        shapes, _ = jax.eval_shape(sums_of, state, state.collections, one, dropout_key)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        carry, _ = jax.lax.scan(body, (zeros, state.collections), (jnp.arange(count), microbatches))
+        return carry
+
+    def step(state, batch=None):
+        batch = shard(task.batch(state.seed, state.step)) if batch is None else batch
+        dropout_key = jax.random.fold_in(key(state.seed, "dropout", state.step), device_index())
+        sums, collections = accumulated(state, batch, dropout_key)
+        gradients, metrics = reduce(sums)
         total, weight = metrics["loss"]
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         norm = optax.tree.norm(gradients)
@@ -71,7 +113,7 @@ def train_step(task, shard=lambda batch: batch, reduce=lambda sums: sums, device
             step=state.step + 1,
             seed=state.seed,
             params=optax.apply_updates(state.params, updates),
-            collections={**state.collections, **loss.collections},
+            collections=collections,
             optimizer=optimizer,
         )
         finite = jnp.isfinite(total) & jnp.isfinite(norm)

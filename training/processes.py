@@ -1,0 +1,86 @@
+"""Several processes that train together: how they find each other, and what they decide in common."""
+
+import importlib.util
+import os
+
+import jax
+import numpy as np
+
+from training.experiment import UserError
+
+HEARTBEAT_SECONDS = 10  # a process that was silent for so long counts as dead, and the others end
+
+
+def join(coordinator=None, num_processes=None, process_id=None):
+    """Joins the processes of a run: as the flags say, or as the cluster says where this is one of its tasks.
+
+    Call before anything asks for devices. One process alone joins nothing.
+
+    Raises:
+      UserError: only some of the flags were given, or the others cannot be reached.
+    """
+    given = (coordinator, num_processes, process_id)
+    if any(flag is not None for flag in given) and None in given:
+        raise UserError("--coordinator=HOST:PORT, --num_processes=N and --process_id=I go together: give all three")
+    if coordinator is None and not in_cluster():
+        return
+    if coordinator is not None and not 0 <= process_id < num_processes:
+        raise UserError(f"--process_id={process_id} must lie in 0 ... {num_processes - 1}")
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            initialization_timeout=120,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0][:150]
+        raise UserError(
+            f"the {num_processes or ''} processes did not find each other at {coordinator}: {reason}"
+        ) from error
+
+
+def in_cluster():
+    """Whether this process is one of several that SLURM or MPI started, or runs on a TPU VM."""
+    if any(int(os.environ.get(name, 1)) > 1 for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")):
+        return True
+    on_tpu = any(os.path.exists(device) for device in ("/dev/accel0", "/dev/vfio/0"))
+    return on_tpu and importlib.util.find_spec("libtpu") is not None
+
+
+def is_first():
+    """Whether this process writes what only one may write."""
+    return jax.process_index() == 0
+
+
+def agree(*numbers):
+    """Every process's numbers [P, N]; all processes must ask in the same order."""
+    mine = np.array(numbers, np.int64)
+    if jax.process_count() == 1:
+        return mine[None]
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(mine.astype(np.int32)))
+
+
+def first_decides(function, *arguments):
+    """Runs a function in the first process alone; the others wait for it and end where it fails.
+
+    Returns:
+      what the function returned, in the first process; None in the others.
+    Raises:
+      UserError: in the first process what the function raised, in the others that it did.
+    """
+    result, error = None, None
+    if is_first():
+        try:
+            result = function(*arguments)
+        except Exception as raised:
+            error = raised
+    failed = agree(error is not None)[0, 0]
+    if error:
+        raise error
+    if failed:
+        raise UserError("the first process refused the command; its own line says why")
+    return result

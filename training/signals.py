@@ -1,0 +1,74 @@
+"""SIGINT and SIGTERM: noticed at once, obeyed as soon as the state can be saved, and within ten seconds in any case."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+
+from training.experiment import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SECONDS_TO_END = 8.0  # from a signal to the end, whatever the program is in the middle of
+
+_received = threading.Event()
+
+
+@contextlib.contextmanager
+def handled():
+    """Turns the signals into ``received()``; a second one ends the process at once.
+
+    A thread hears of a signal even while the main thread compiles: where the main thread has not ended in time, the
+    process ends there, its last checkpoint standing.
+    """
+    _received.clear()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    done = threading.Event()
+    previous = {number: signal.signal(number, lambda number, frame: _received.set()) for number in SIGNALS}
+    previous_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    listener = threading.Thread(target=_listen, args=(reader, done), daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        done.set()
+        _received.clear()
+        signal.set_wakeup_fd(previous_fd)
+        for number, handler in previous.items():
+            # None: a handler that was not installed from Python, such as jax.distributed's.
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        os.close(writer)
+        listener.join()
+        os.close(reader)
+
+
+def _listen(reader, done):
+    count = 0
+    while byte := os.read(reader, 1):
+        count += byte[0] in SIGNALS
+        if count > 1:
+            _end("a second signal: ended at once; the last checkpoint stands")
+        if count == 1:
+            threading.Thread(target=_end_in_time, args=(done,), daemon=True).start()
+
+
+def _end_in_time(done):
+    if not done.wait(SECONDS_TO_END):
+        _end(f"interrupted, and not able to save within {SECONDS_TO_END:.0f} s; the last checkpoint stands")
+
+
+def _end(line):
+    print(line, file=sys.stderr, flush=True)
+    os._exit(130)
+
+
+def received():
+    """Whether SIGINT or SIGTERM has come."""
+    return _received.is_set()
+
+
+def check():
+    """Raises Interrupted where a signal has come: for places where there is nothing to save."""
+    if received():
+        raise Interrupted("interrupted; the same command goes on from what was saved")
