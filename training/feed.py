@@ -1,7 +1,7 @@
 """Batches that are made on the host, ahead of the devices."""
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
 
 AHEAD = 2  # batches that wait while a step runs
 
@@ -9,11 +9,32 @@ AHEAD = 2  # batches that wait while a step runs
 def batches(make, start, end):
     """Yields make(step) for step = start ... end - 1; a thread makes the next ones meanwhile.
 
-    What ``make`` raises is raised here, at its step.
+    What ``make`` raises is raised here, at its step. The thread does not outlive the generator, nor hold up the end of
+    the process.
     """
-    with ThreadPoolExecutor(1) as pool:
-        waiting = deque(pool.submit(make, step) for step in range(start, min(start + AHEAD, end)))
+    waiting, left = queue.Queue(AHEAD), threading.Event()
+
+    def work():
         for step in range(start, end):
-            if step + AHEAD < end:
-                waiting.append(pool.submit(make, step + AHEAD))
-            yield waiting.popleft().result()
+            try:
+                made = (make(step), None)
+            except BaseException as error:
+                made = (None, error)
+            while not left.is_set():
+                try:
+                    waiting.put(made, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if left.is_set() or made[1]:
+                return
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        for _ in range(start, end):
+            batch, error = waiting.get()
+            if error:
+                raise error
+            yield batch
+    finally:
+        left.set()

@@ -26,10 +26,10 @@ def write_whole(path, content):
         target.write_bytes(content) if isinstance(content, bytes) else target.write_text(content)
         if target != path:
             target.replace(path)
-    except BaseException:
-        if target != path:
+    except OSError as error:
+        with contextlib.suppress(OSError):
             target.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ before), "eval", "probe" (arrays as nested lists) and "time" (seconds of a proce
 the only record: results are read back from it.
 """
 
+import contextlib
 import json
 import math
 
@@ -12,7 +13,8 @@ import numpy as np
 from etils import epath
 
 from training import files
-from training.experiment import History
+from training.events import Events
+from training.experiment import History, RunFailed
 from training.processes import is_first
 
 SPLITS = ("train", "eval", "probe", "time")
@@ -47,35 +49,35 @@ class Writer:
         files.write_whole(self.path, self.text)
         if files.is_remote(folder):
             return
-        from tensorboardX import SummaryWriter
-
         self.file = self.path.open("a")
-        self.events = SummaryWriter(str(folder), purge_step=start + 1 if self.text else None)
+        self.events = Events(epath.Path(folder), purge_step=start + 1 if self.text else None)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
         if self.file:
-            self.file.close()
-            self.events.close()
+            with contextlib.suppress(OSError), self.events, self.file:
+                pass
 
     def write(self, step, split, values):
-        """Appends one line a seed; ``values`` is {name: [S, ...]}."""
+        """Appends one line a seed; ``values`` is {name: [S, ...]}. Raises RunFailed where they cannot be written."""
         if not is_first():
             return
         text = "".join(self._line(step, split, values, i, seed) for i, seed in enumerate(self.seeds))
-        if not self.file:
-            self.text += text
-            files.write_whole(self.path, self.text)
-            return
-        self.file.write(text)
-        self.file.flush()
-        for i, seed in enumerate(self.seeds):
-            suffix = f"/seed_{seed}" if len(self.seeds) > 1 else ""
-            for name, v in values.items():
-                if np.ndim(v) == 1:
-                    self.events.add_scalar(f"{split}/{name}{suffix}", float(v[i]), step)
+        try:
+            if not self.file:
+                self.text += text
+                files.write_whole(self.path, self.text)
+                return
+            self.file.write(text)
+            self.file.flush()
+            for i, seed in enumerate(self.seeds):
+                suffix = f"/seed_{seed}" if len(self.seeds) > 1 else ""
+                scalars = {f"{split}/{name}{suffix}": float(v[i]) for name, v in values.items() if np.ndim(v) == 1}
+                self.events.scalars(step, scalars)
+        except OSError as error:
+            raise RunFailed(f"{self.path} could not be written at step {step}: {error.strerror or error}") from error
 
     def _line(self, step, split, values, i, seed):
         line = {"step": step, "split": split}
