@@ -36,7 +36,7 @@ def main(argv):
     if source in (workdir.absolute(), *workdir.absolute().parents):
         raise UserError(f"--workdir={workdir} lies in the run that is examined; choose another")
     results = run.evaluate(experiment, record, source, [arm] if arm else None, step)
-    run.make_folder(workdir)
+    workdir = run.make_folder(workdir)
     run.write_json(workdir / "metrics.json", run.metrics_of(results))
     run.save_results(workdir, results)
     facts = run.facts() | {"examined": str(FLAGS.checkpoint)}

@@ -45,7 +45,7 @@ def main(argv):
         raise UserError(f"--experiment=NAME is required; there are: {', '.join(experiments.names())}")
     began = time.monotonic()
     from reporting import report
-    from training import parallel, processes, run
+    from training import files, parallel, processes, run
 
     if FLAGS.data_dir:
         os.environ["TFDS_DATA_DIR"] = FLAGS.data_dir
@@ -59,6 +59,8 @@ def main(argv):
         print(run.summary(tasks))
         return
     workdir = FLAGS.workdir or f"runs/{FLAGS.experiment}"
+    if FLAGS.profile and files.is_remote(workdir):
+        raise UserError(f"--profile writes to a disk, and --workdir={workdir} is a bucket")
     with contextlib.ExitStack() as held:
         opened = run.open_workdir(workdir, FLAGS.experiment, config, arm_configs, FLAGS.num_seeds)
         processes.first_decides(held.enter_context, opened)

@@ -24,6 +24,10 @@ from training.progress import say
 from training.step import State, abstract_state, leaves_by_path
 
 
+LATEST = 2  # steps that stay besides those to keep
+KEPT = "KEPT"  # a file in the folder of a step to keep
+
+
 def _orbax():
     """Orbax, imported where it is needed (it takes a second) and told to keep its remarks to itself."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails comes back as an exception
@@ -50,13 +54,8 @@ class Saver:
 
     def __init__(self, arm_folder):
         ocp = _orbax()
-
-        class Kept(ocp.checkpoint_managers.PreservationPolicy):
-            def should_preserve(self, checkpoints, *, context):
-                return [bool(c.metrics and c.metrics.get("keep")) for c in checkpoints]
-
-        keep = ocp.checkpoint_managers.AnyPreservationPolicy([ocp.checkpoint_managers.LatestN(2), Kept()])
-        options = ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True)
+        # Orbax keeps every step: were it killed while it removes one, what is left would pass for a damaged one.
+        options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
         self.arm_folder = arm_folder
         self.manager = ocp.CheckpointManager(_folder(arm_folder), options=options)
         self.sealing, self.failure, self.step = None, None, None
@@ -86,20 +85,24 @@ class Saver:
         if state.collections:
             items["collections"] = state.collections
         items = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        self.step = int(np.min(jax.tree.leaves(state.step)[0].addressable_data(0)))
+        self.step = int(np.min(state.step))
         try:
-            self.manager.save(self.step, args=ocp.args.Composite(**items), metrics={"keep": int(keep)}, force=True)
+            self.manager.save(self.step, args=ocp.args.Composite(**items), force=True)
         except Exception as error:  # orbax and its storage raise many kinds
             self.failure = error
             self.finish()
-        self.sealing = threading.Thread(target=self._seal)
+        self.sealing = threading.Thread(target=self._seal, args=(keep,))
         self.sealing.start()
 
-    def _seal(self):
+    def _seal(self, keep):
         try:
             self.manager.wait_until_finished()
             if is_first():
-                files.seal(step_folder(self.arm_folder, self.step))
+                folder = step_folder(self.arm_folder, self.step)
+                if keep:
+                    (folder / KEPT).write_text("")
+                files.seal(folder)
+                _retire(self.arm_folder)
         except Exception as error:
             self.failure = error
 
@@ -115,6 +118,15 @@ class Saver:
             raise RunFailed(
                 f"the checkpoint of step {self.step} could not be written: {reason}. {_folder(self.arm_folder)}: {kept}"
             ) from self.failure
+
+
+def _retire(arm_folder):
+    """Removes all steps but the latest two and those to keep; a half-removed one has no manifest."""
+    for step in steps(arm_folder)[:-LATEST]:
+        folder = step_folder(arm_folder, step)
+        if not (folder / KEPT).exists():
+            (folder / files.MANIFEST).unlink()
+            folder.rmtree()
 
 
 def steps(arm_folder):

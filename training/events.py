@@ -4,7 +4,6 @@ The protocol buffers are tensorboardX's. Its SummaryWriter is not used: it write
 full disk nobody hears of.
 """
 
-import os
 import socket
 import struct
 import time
@@ -18,7 +17,7 @@ class Events:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self.event = Event
-        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{time.time_ns()}"
         self.file = (folder / name).open("wb")
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if purge_step is not None:

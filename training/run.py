@@ -83,10 +83,11 @@ def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds):
     Raises:
       UserError: the folder cannot be written, is in use, or holds a run of another config.
     """
-    workdir = epath.Path(workdir)
-    make_folder(workdir)
+    workdir = make_folder(workdir)
     if not (workdir / "config.json").exists() and any(path.name != ".lock" for path in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir")
+    if files.is_remote(workdir):
+        say(f"{workdir} cannot be locked: start no second run on it. There will be no TensorBoard file")
     with files.locked(workdir):
         record = {
             "experiment": experiment_name,
@@ -112,13 +113,18 @@ def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds):
 
 
 def make_folder(folder):
-    """Creates a folder that can be written; raises UserError where it cannot be."""
+    """The path of a folder, created where it was not; raises UserError where it cannot be, or not be written."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path = epath.Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be created: {error.strerror}") from error
-    if not files.is_remote(folder) and not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} cannot be created: {error.strerror or error}") from error
+    except (ImportError, KeyError, NotImplementedError) as error:
+        reason = error if isinstance(error, ImportError) else "no such kind of storage is known; gs:// and s3:// are"
+        raise UserError(f"{folder} cannot be reached: {reason}") from error
+    if not files.is_remote(path) and not os.access(path, os.W_OK):
         raise UserError(f"{folder} cannot be written; choose another --workdir")
+    return path
 
 
 def environment():
