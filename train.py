@@ -30,6 +30,11 @@ flags.DEFINE_integer("num_processes", None, "how many processes train together; 
 flags.DEFINE_integer("process_id", None, "which of them this one is, from 0; goes with --coordinator")
 flags.DEFINE_integer("stop_at", None, "save at this step and end; the same command without it goes on", lower_bound=0)
 flags.DEFINE_string("data_dir", None, "where data sets lie; default $TFDS_DATA_DIR")
+flags.DEFINE_string(
+    "sweep", "", "train many trials at once: FIELD=log(LOW,HIGH),FIELD=uniform(LOW,HIGH),FIELD=choice(A,B)"
+)
+flags.DEFINE_integer("num_trials", 64, "of --sweep", lower_bound=1)
+flags.DEFINE_enum("sweep_method", "random", ["random", "grid"], "how --sweep chooses its trials")
 flags.DEFINE_bool("list", False, "list the experiments and their presets")
 flags.DEFINE_bool("summary", False, "print the arms' parameters and shapes, and train nothing")
 flags.DEFINE_integer("profile", 0, "trace this many steps of the first arm for TensorBoard and Perfetto", lower_bound=0)
@@ -44,19 +49,30 @@ def main(argv):
     if not FLAGS.experiment:
         raise UserError(f"--experiment=NAME is required; there are: {', '.join(experiments.names())}")
     began = time.monotonic()
-    from reporting import report
-    from training import files, parallel, processes, run
+    from reporting import report, search
+    from training import files, parallel, processes, run, sweep
 
     if FLAGS.data_dir:
         os.environ["TFDS_DATA_DIR"] = FLAGS.data_dir
     experiment = experiments.load(FLAGS.experiment)
     config, arms, given = command.configured(experiment)
-    arm_configs = run.select_arms(experiment, config, arms, given)
+    axes = sweep.parse(FLAGS.sweep) if FLAGS.sweep else {}
+    arm_configs = run.select_arms(experiment, config, arms, given | axes)
     processes.join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     placement = parallel.choose(FLAGS.parallelism, FLAGS.mesh)
     tasks = run.make_tasks(experiment, arm_configs, placement)
     if FLAGS.summary:
         print(run.summary(tasks))
+        return
+    facts = run.facts() | {"parallelism": f"{placement.kind} over {placement.num_devices} device(s)"}
+    page = {"command": "python " + shlex.join(sys.argv), "facts": facts, "began": began}
+    if axes:
+        if FLAGS.num_seeds > 1:
+            raise UserError("--sweep trains one seed a trial; leave --num_seeds out, or sweep again with --config.seed")
+        workdir = FLAGS.workdir or f"runs/sweep/{FLAGS.experiment}"
+        values = sweep.sample(axes, FLAGS.num_trials, config.seed, FLAGS.sweep_method)
+        print(search.search(workdir, FLAGS.experiment, experiment, arm_configs, axes, values, **page))
+        print(f"report: {workdir}/report.html")
         return
     workdir = FLAGS.workdir or f"runs/{FLAGS.experiment}"
     if FLAGS.profile and files.is_remote(workdir):
@@ -72,9 +88,7 @@ def main(argv):
             print(f"stopped at step {FLAGS.stop_at}; the same command without --stop_at goes on")
             return
         run.save_results(workdir, results)
-        facts = run.facts() | {"parallelism": f"{placement.kind} over {placement.num_devices} device(s)"}
-        reproduce = "python " + shlex.join(sys.argv)
-        print(report.write(workdir, FLAGS.experiment, experiment, results, command=reproduce, facts=facts, began=began))
+        print(report.write(workdir, FLAGS.experiment, experiment, results, **page))
         print(f"report: {workdir}/report.html")
 
 
