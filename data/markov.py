@@ -1,16 +1,25 @@
 """Markov chains, a fresh random transition matrix for each sequence (Edelman et al. 2024, section 2).
 
-Axes: B sequences, T tokens, K states.
+Axes: B sequences, T tokens, K states, P permutations of the states.
 """
+
+import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+ROWS = ("dirichlet", "doubly_stochastic")
 
 
-def check(num_states):
-    """Raises ValueError where no such chain exists."""
+def check(num_states, rows="dirichlet"):
+    """Raises ValueError where no such chain exists, or its permutations are too many."""
     if num_states < 2:
         raise ValueError(f"num_states={num_states} must be at least 2")
+    if rows not in ROWS:
+        raise ValueError(f"rows={rows!r} is not one of {', '.join(ROWS)}")
+    if rows == "doubly_stochastic" and num_states > 5:
+        raise ValueError(f"num_states={num_states} must be at most 5 for doubly stochastic rows")
 
 
 def stationary_distribution(transition_KK):
@@ -19,16 +28,30 @@ def stationary_distribution(transition_KK):
     return jnp.linalg.solve((jnp.eye(K) - transition_KK + 1.0).T, jnp.ones(K))
 
 
-def markov(key, batch_size, context_length, num_states):
-    """A batch of chains: rows of the transition matrix ~ Dirichlet(1), the first state ~ the stationary distribution.
+def random_transitions(key, batch_size, num_states, rows="dirichlet"):
+    """Random transition matrices [B, K, K].
+
+    "dirichlet": rows independent and uniform on the simplex. "doubly_stochastic": columns sum to one as well, so that
+    every state is as frequent as every other: permutation matrices mixed with weights uniform on the simplex, which by
+    Birkhoff's theorem reach every such matrix.
+    """
+    # Exponentials over their sum are uniform on the simplex.
+    if rows == "doubly_stochastic":
+        permutations_PKK = np.eye(num_states)[list(itertools.permutations(range(num_states)))]
+        rates_BP = jax.random.exponential(key, (batch_size, len(permutations_PKK)))
+        return jnp.einsum("BP,PKJ->BKJ", rates_BP / rates_BP.sum(-1, keepdims=True), permutations_PKK)
+    rates_BKK = jax.random.exponential(key, (batch_size, num_states, num_states))
+    return rates_BKK / rates_BKK.sum(-1, keepdims=True)
+
+
+def markov(key, batch_size, context_length, num_states, rows="dirichlet"):
+    """A batch of chains, each with its own ``random_transitions``, the first state ~ the stationary distribution.
 
     Returns:
       {"tokens" [B, T], "targets" [B, T] the token after each, "transition" [B, K, K]}.
     """
     transition_key, uniform_key = jax.random.split(key)
-    # Exponentials over their sum are uniform on the simplex.
-    rates_BKK = jax.random.exponential(transition_key, (batch_size, num_states, num_states))
-    transition_BKK = rates_BKK / rates_BKK.sum(-1, keepdims=True)
+    transition_BKK = random_transitions(transition_key, batch_size, num_states, rows)
     first_BK = jax.vmap(stationary_distribution)(transition_BKK)
     uniform_TB = jax.random.uniform(uniform_key, (context_length + 1, batch_size))
 
@@ -47,8 +70,8 @@ def markov(key, batch_size, context_length, num_states):
     return {"tokens": chain_BT[:, :-1], "targets": chain_BT[:, 1:], "transition": transition_BKK}
 
 
-def reference_losses(batch):
-    """The losses [B, T] in nats of four predictors of the next token that know more and more.
+def reference_predictions(batch):
+    """The next-token distributions [B, T, K] of four predictors that know more and more.
 
     Returns:
       {"uniform"; "unigram": token counts so far plus one; "bigram": transition counts so far plus one, which is the
@@ -62,15 +85,17 @@ def reference_losses(batch):
     pairs_BTKK = seen_BTK[:, :, :, None] * next_BTK[:, :, None, :]
     earlier_BTKK = jnp.cumsum(pairs_BTKK, axis=1) - pairs_BTKK
     bigram_BTK = jnp.einsum("BTK,BTKJ->BTJ", seen_BTK, earlier_BTKK) + 1.0
-    true_BTK = jnp.take_along_axis(transition_BKK, tokens_BT[:, :, None], axis=1)
-    predictors = {
+    weights = {
         "uniform": jnp.ones_like(seen_BTK),
         "unigram": unigram_BTK,
         "bigram": bigram_BTK,
-        "true": true_BTK,
+        "true": jnp.take_along_axis(transition_BKK, tokens_BT[:, :, None], axis=1),
     }
+    return {name: weights_BTK / jnp.sum(weights_BTK, -1, keepdims=True) for name, weights_BTK in weights.items()}
 
-    def loss(weights_BTK):
-        return -jnp.log(jnp.sum(weights_BTK * next_BTK, -1) / jnp.sum(weights_BTK, -1))
 
-    return {name: loss(weights_BTK) for name, weights_BTK in predictors.items()}
+def reference_losses(batch):
+    """The losses [B, T] in nats of the four ``reference_predictions``."""
+    next_BTK = jax.nn.one_hot(batch["targets"], batch["transition"].shape[-1])
+    predictions = reference_predictions(batch)
+    return {name: -jnp.log(jnp.sum(predicted_BTK * next_BTK, -1)) for name, predicted_BTK in predictions.items()}

@@ -97,6 +97,35 @@ def test_bayes_losses_are_those_of_the_setting(num_states, name, mean, last):
     assert abs(losses[:, -1].mean() - last) < 0.012
 
 
-def test_one_state_is_refused():
-    with pytest.raises(ValueError, match="num_states=1 must be at least 2"):
-        markov.check(1)
+@pytest.mark.parametrize("num_states", [2, 4])
+def test_doubly_stochastic_rows_make_all_states_alike(num_states):
+    made = markov.random_transitions(jax.random.key(0), 4000, num_states, "doubly_stochastic")
+    np.testing.assert_allclose(made.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(made.sum(2), 1, atol=1e-6)
+    np.testing.assert_allclose(made.mean(0), 1 / num_states, atol=0.02)
+    first = markov.stationary_distribution(made[0])
+    np.testing.assert_allclose(first, 1 / num_states, atol=1e-5)
+    if num_states == 2:  # the probability to stay is uniform
+        np.testing.assert_allclose(np.histogram(made[:, 0, 0], 4, (0, 1))[0] / 4000, 0.25, atol=0.03)
+
+
+def test_predictions_are_distributions_and_the_references_losses_are_theirs():
+    made, batch = chains(3, size=5)
+    losses = markov.reference_losses(made)
+    for name, predicted in markov.reference_predictions(made).items():
+        np.testing.assert_allclose(predicted.sum(-1), 1, atol=1e-5)
+        of_targets = np.take_along_axis(np.asarray(predicted), batch["targets"][..., None], -1)[..., 0]
+        np.testing.assert_allclose(losses[name], -np.log(of_targets), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((1,), "num_states=1 must be at least 2"),
+        ((2, "stochastic"), "rows='stochastic' is not one of dirichlet, doubly_stochastic"),
+        ((6, "doubly_stochastic"), "num_states=6 must be at most 5"),
+    ],
+)
+def test_chains_that_do_not_exist_are_refused(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        markov.check(*arguments)
