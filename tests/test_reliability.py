@@ -407,7 +407,8 @@ def test_a_signal_to_one_of_two_processes_ends_both_at_the_same_step(tmp_path, m
     eventually(lambda: logged_step(workdir) >= 20)
     began = time.monotonic()
     processes[1].send_signal(number)
-    ends = [done(process, expect=130) for process in processes]
+    ends = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [130, 130], ends
     assert time.monotonic() - began < 10
     steps = {re.search(r"interrupted at step (\d+)", end)[1] for end in ends}
     assert len(steps) == 1

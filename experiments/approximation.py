@@ -1,0 +1,786 @@
+"""Approximation: what do depth, width and the activation function each give a network, and what do they not?"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise, product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models import tent
+from models.mlp import ACTIVATIONS, MLP, VARIANCES, linear_map
+from reporting.claims import Stated, judge_all
+from reporting.figures import curves
+from reporting.tables import table
+from training.config import setting
+from training.experiment import Experiment, Loss, Task
+from training.optimizer import OptimizerConfig, adamw
+
+LINEAR_DEPTHS = (1, 2, 6)  # layers of the networks without activation functions
+WIDTHS = (1, 2, 4, 8, 16, 32, 64)  # hidden units of the networks with one hidden layer
+FOLDS = 4  # of the composed tent map that networks are trained on
+COUNTED_FOLDS = 8  # up to which constructed tents are checked
+UNITS = 32  # hidden units of the networks that differ in their activation function
+
+TARGETS = {
+    "sine": lambda x: np.sin(2 * np.pi * x),
+    "two sines": lambda x: np.sin(2 * np.pi * x) + 0.5 * np.sin(6 * np.pi * x),
+    "root": lambda x: np.sqrt(np.abs(x)),
+    "jump": lambda x: (x > 0).astype(float),
+}
+CONTINUOUS = ("sine", "two sines", "root")
+REASONS = {
+    "identity": "the network is one linear map",
+    "step": "its derivative is zero: the first layer gets no gradient, the last fits random steps",
+    "square": "one layer of squares is a quadratic polynomial, whatever its width",
+    "min": "min(x, x/2): bends, and its slopes are 1 and 1/2",
+    "relu": "bends, and half of its units pass a gradient",
+    "sigmoid": "smooth and no polynomial",
+    "sin": "smooth and no polynomial",
+    "constant": "no input reaches the output, which can only be the mean",
+}
+TRAINABLE = ("min", "relu", "sigmoid", "sin")
+
+
+@dataclass(frozen=True)
+class Config:
+    part: str = setting("width", "linear, width, depth or activation: set by the arms")
+    num_draws: int = setting(5, "initialisations of every network, trained at once")
+    seed: int = setting(0, "of the first of the seeds")
+    num_steps: int = setting(2000, "training steps")
+    batch_size: int = setting(256, "training points, all used in every step")
+    eval_every: int = setting(100, "steps between evaluations")
+    checkpoint_every: int = setting(1000, "steps between checkpoints")
+    # Clipping by the global norm would tie together networks that have nothing to do with each other.
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=0.01, weight_decay=0.0, clip=1e6)
+    )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Networks that are trained on the same points: x [B, D], y [B, M] for M targets, each of variance 1."""
+
+    networks: Mapping[str, MLP]
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray  # [G, D]
+    y_test: np.ndarray
+    start: Mapping[str, Callable] = field(default_factory=dict)  # network -> its initial params, where not Gaussian
+    measure: Callable = lambda: {}
+
+
+def one_layer(width, **settings):
+    """A network with one hidden layer."""
+    return MLP((width, 1), **settings)
+
+
+def on_interval(config, functions):
+    """Training points and a four times denser grid of test points on [-1, 1], and the functions' values at both."""
+    x, x_test = (
+        np.linspace(-1, 1, n, endpoint=False)[:, None] + 1 / n for n in (config.batch_size, 4 * config.batch_size)
+    )
+    y, y_test = (np.hstack([f(points) for f in functions]) for points in (x, x_test))
+    mean, deviation = y.mean(0), y.std(0)
+    if not deviation.all():
+        raise ValueError(f"batch_size={config.batch_size} points are too few to tell a target from a constant")
+    return (x, (y - mean) / deviation), (x_test, (y_test - mean) / deviation)
+
+
+def gaussian_params(network, inputs, normal):
+    """Parameters of a network from standard normal numbers ``normal(shape)``.
+
+    Kernels have the network's own variance. Biases have deviation 1 / sqrt(fan-in), so that units bend in different
+    places.
+    """
+    params, widths = {}, (inputs, *network.widths)
+    for number, (rows, columns) in enumerate(pairwise(widths)):
+        kernel = VARIANCES[network.initialization](rows, columns) ** 0.5 * normal((rows, columns))
+        params[f"layer_{number}"] = {"kernel": kernel, "bias": rows**-0.5 * normal((columns,))}
+    return params
+
+
+def linear_problem(config):
+    """Networks without activation functions, and ReLU networks of the same shapes, on a curved target."""
+    generator = np.random.default_rng(0)
+    x, x_test = generator.normal(size=(2, config.batch_size, 4))
+
+    def target(x):
+        return (x.sum(1) + np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2])[:, None]
+
+    mean, deviation = target(x).mean(), target(x).std()
+    networks = {f"linear {depth}": linear_network(depth) for depth in LINEAR_DEPTHS}
+    networks |= {f"ReLU {depth}": MLP((16,) * (depth - 1) + (1,)) for depth in LINEAR_DEPTHS[1:]}
+    y, y_test = ((target(points) - mean) / deviation for points in (x, x_test))
+
+    def measure():
+        return {"floor": least_squares_error(x, y), "factorisation_error": factorisation_error()}
+
+    return Problem(networks, x, y, x_test, y_test, measure=measure)
+
+
+def linear_network(depth, **settings):
+    return MLP((16,) * (depth - 1) + (1,), activation="identity", initialization="lecun", **settings)
+
+
+def width_problem(config):
+    (x, y), (x_test, y_test) = on_interval(config, list(TARGETS.values()))
+    networks = {str(width): one_layer(width) for width in WIDTHS}
+    return Problem(networks, x, y, x_test, y_test, measure=lambda: {"interpolation_slopes": interpolation_slopes()})
+
+
+def teeth(x):
+    """The composed tent map, moved from [0, 1] to [-1, 1]."""
+    return tent.composed_tent((x + 1) / 2, FOLDS)
+
+
+def depth_problem(config):
+    (x, y), (x_test, y_test) = on_interval(config, [teeth])
+    deep = 16
+    num_parameters = 2 * deep + (FOLDS - 1) * (deep + 1) * deep + deep + 1
+    narrow = MLP(tent.deep_widths(FOLDS))
+    networks = {
+        f"one layer, {2 * FOLDS} units": one_layer(2 * FOLDS),
+        f"one layer, {2**FOLDS} units": one_layer(2**FOLDS),
+        "one layer, wide": one_layer((num_parameters - 1) // 3),
+        "deep, wide": MLP((deep,) * FOLDS + (1,)),
+        f"deep, {2 * FOLDS} units": MLP(tent.deep_widths(FOLDS)),
+        f"deep, {2 * FOLDS} units, started near": narrow,
+    }
+    scale, shift = 1 / teeth(x).std(), teeth(x).mean()
+
+    def near(normal):
+        params = tent.deep_params(FOLDS, np.float32)
+        first, last = params["layer_0"], params[f"layer_{FOLDS}"]
+        first["kernel"], first["bias"] = first["kernel"] / 2, first["bias"] + first["kernel"][0] / 2
+        last["kernel"], last["bias"] = last["kernel"] * scale, (last["bias"] - shift) * scale
+        return jax.tree.map(lambda leaf: leaf * (1 + 0.05 * normal(leaf.shape)), params)
+
+    return Problem(networks, x, y, x_test, y_test, {list(networks)[-1]: near}, measure=measure_tents)
+
+
+def activation_problem(config):
+    (x, y), (x_test, y_test) = on_interval(config, [lambda x: np.sin(np.pi * x) + 0.5 * np.cos(np.pi * x)])
+    networks = {name: one_layer(UNITS, activation=name) for name in REASONS}
+
+    def measure():
+        return {"floors": np.array([least_squares_error(x, y), least_squares_error(np.hstack([x, x**2]), y)])}
+
+    return Problem(networks, x, y, x_test, y_test, measure=measure)
+
+
+PROBLEMS = {
+    "linear": linear_problem,
+    "width": width_problem,
+    "depth": depth_problem,
+    "activation": activation_problem,
+}
+
+
+def arms(config):
+    return {part: {"part": part} for part in PROBLEMS}
+
+
+def shallow(networks):
+    """{name: its hidden units, a slice} of the networks with one hidden layer, laid side by side in a row of units."""
+    found, end = {}, 0
+    for name, network in networks.items():
+        if len(network.widths) == 2:
+            found[name] = slice(end, end + network.widths[0])
+            end += network.widths[0]
+    return found
+
+
+def pack(params):
+    """Parameters {network: params} with those of one hidden layer in one row: one program part instead of many."""
+    row = [p for p in params.values() if len(p) == 2]
+    deep = {name: p for name, p in params.items() if len(p) != 2}
+    if not row:
+        return deep
+    return deep | {
+        "row": {
+            "kernel": jnp.concatenate([p["layer_0"]["kernel"] for p in row], axis=1),
+            "bias": jnp.concatenate([p["layer_0"]["bias"] for p in row]),
+            "output": jnp.concatenate([p["layer_1"]["kernel"][:, 0] for p in row]),
+            "output_bias": jnp.concatenate([p["layer_1"]["bias"] for p in row]),
+        }
+    }
+
+
+def outputs(networks, params, x):
+    """{name: its output [B]} of all networks, from packed parameters."""
+    units, found = shallow(networks), {}
+    if units:
+        row = params["row"]
+        z = x @ row["kernel"] + row["bias"]
+        for number, (name, u) in enumerate(units.items()):
+            h = ACTIVATIONS[networks[name].activation](z[:, u])
+            found[name] = h @ row["output"][u] + row["output_bias"][number]
+    return {
+        name: found[name] if name in found else network.apply({"params": params[name]}, x)[:, 0]
+        for name, network in networks.items()
+    }
+
+
+def first_layers(networks, params):
+    """{name: (kernel, bias)} of every network's first layer, from packed parameters with leading axes."""
+    units, row = shallow(networks), params.get("row")
+    found = {name: (row["kernel"][..., unit], row["bias"][..., unit]) for name, unit in units.items()}
+    deep = {name: params[name]["layer_0"] for name in networks if name not in units}
+    return found | {name: (layer["kernel"], layer["bias"]) for name, layer in deep.items()}
+
+
+def task(config):
+    """All networks of an arm, for M targets and from N initialisations, trained side by side in one program."""
+    if config.num_draws < 1:
+        raise ValueError(f"num_draws={config.num_draws} must be at least 1")
+    problem = PROBLEMS[config.part](config)
+    x, y, x_test, y_test = (jnp.asarray(a, jnp.float32) for a in (problem.x, problem.y, problem.x_test, problem.y_test))
+
+    count = sum(
+        size * (rows + 1)
+        for network in problem.networks.values()
+        for rows, size in pairwise((x.shape[1], *network.widths))
+    )
+
+    def start(numbers):
+        """Parameters of all networks, made of independent standard normal numbers."""
+        taken = 0
+
+        def normal(shape):
+            nonlocal taken
+            taken += math.prod(shape)
+            return numbers[taken - math.prod(shape) : taken].reshape(shape)
+
+        params = {
+            name: problem.start.get(name, partial(gaussian_params, network, x.shape[1]))(normal)
+            for name, network in problem.networks.items()
+        }
+        return pack(params)
+
+    def init(rng):
+        # One draw for all: XLA's CPU compiler takes long over each.
+        numbers = jax.random.normal(rng, (y.shape[1] * config.num_draws * count,))
+        params = jax.vmap(jax.vmap(start))(numbers.reshape(y.shape[1], config.num_draws, count))
+        return {"params": params, "initial": params}
+
+    def predict(params, x):
+        """[networks, M, N, B]"""
+        one = lambda p: jnp.stack(list(outputs(problem.networks, p, x).values()))  # noqa: E731
+        return jnp.moveaxis(jax.vmap(jax.vmap(one))(params), 2, 0)
+
+    def squares(variables, x, y):
+        return jnp.square(predict(variables["params"], x) - y.T[:, None])
+
+    def loss(variables, batch, rngs):
+        losses = squares(variables, batch["x"], batch["y"])
+        return Loss(losses.sum((0, 1, 2)).sum(), jnp.float32(losses.shape[-1]))
+
+    def evaluate(variables):
+        losses = squares(variables, x, y)
+        return {"loss": (losses.sum(), jnp.float32(losses.size))}
+
+    def probe(variables):
+        return {"unexplained": squares(variables, x, y).mean(-1)}
+
+    def examine(variables):
+        """Shares of the variance that stay unexplained at the training and test points, and the fitted functions."""
+        everywhere = predict(variables["params"], jnp.concatenate([x, x_test, jnp.zeros_like(x[:1])]))
+        at_x, predicted = everywhere[..., : len(x)], everywhere[..., len(x) : -1]
+        now, before = (first_layers(problem.networks, variables[which]) for which in ("params", "initial"))
+        moved = [
+            jnp.max(jnp.stack([jnp.abs(a - b).max() for a, b in zip(now[name], before[name], strict=True)]))
+            for name in problem.networks
+        ]
+        return {
+            "unexplained": jnp.square(at_x - y.T[:, None]).mean(-1),
+            "unexplained_in_test": jnp.square(predicted - y_test.T[:, None]).mean(-1),
+            "at_zero": everywhere[..., -1],
+            "predicted": jnp.moveaxis(predicted, 2, 0)[0],  # of the first draw
+            "first_layer_moved": jnp.stack(moved),
+        }
+
+    return Task(
+        model=problem.networks,
+        init=init,
+        batch=lambda seed, step: {"x": x, "y": y},
+        loss=loss,
+        optimizer=adamw(config.optimizer, config.num_steps),
+        evaluate=evaluate,
+        probe=probe,
+        examine=examine,
+        measure=lambda variables: problem.measure(),
+    )
+
+
+# --- Statements that are exact, checked in float64.
+
+
+def least_squares_error(features, y):
+    """The least share of y's variance that a linear function of the features, with a constant, leaves unexplained."""
+    design = np.hstack([features, np.ones((len(features), 1))])
+    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    return np.mean(np.square(residual)) / np.var(y)
+
+
+def apply(params, x, activation=lambda z: np.maximum(z, 0)):
+    """The outputs [B, F] of an MLP in numpy's float64, from its definition."""
+    for number in range(len(params)):
+        x = x if number == 0 else activation(x)
+        x = x @ params[f"layer_{number}"]["kernel"] + params[f"layer_{number}"]["bias"]
+    return x
+
+
+def factorisation_error():
+    """How far deep linear networks of random weights are from the one affine map that their product is."""
+    generator, errors = np.random.default_rng(0), []
+    for depth in LINEAR_DEPTHS:
+        network = linear_network(depth)
+        params, x = gaussian_params(network, 4, generator.standard_normal), generator.normal(size=(64, 4))
+        W, b = linear_map(params)
+        errors.append(np.abs(apply(params, x, lambda z: z) - (x @ W + b)).max())
+    return max(errors)
+
+
+def count_pieces(x, y):
+    """Linear pieces of a piecewise linear function with values y at increasing x that include all of its bends."""
+    slopes = np.diff(y) / np.diff(x)
+    return 1 + np.count_nonzero(np.abs(np.diff(slopes)) > 1e-6 * np.abs(slopes).max())
+
+
+def pieces_of_one_layer(width, generator):
+    """Linear pieces on [0, 1] of a random ReLU network with one hidden layer."""
+    params = gaussian_params(one_layer(width), 1, generator.standard_normal)
+    bends = -params["layer_0"]["bias"] / params["layer_0"]["kernel"][0]
+    x = np.unique([0.0, 1.0, *bends[(bends > 0) & (bends < 1)]])
+    return count_pieces(x, apply(params, x[:, None])[:, 0])
+
+
+def error_with_one_unit_less(k):
+    """The least RMSE to the k-fold tent of one layer of 2^k - 1 ReLUs, bent where it must be, facing left or right."""
+    bends, x = np.arange(1, 2**k) / 2**k, np.linspace(0, 1, 2 ** (k + 3) + 1)
+    y, errors = tent.composed_tent(x, k), []
+    for faces in product((1, -1), repeat=len(bends)):
+        design = np.hstack([np.maximum(np.array(faces) * (x[:, None] - bends), 0), np.ones((len(x), 1))])
+        residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+        errors.append(np.sqrt(np.mean(np.square(residual))))
+    return min(errors)
+
+
+def interpolation_rmse(target, width):
+    """RMSE on [-1, 1] of a layer of ``width`` ReLUs that meets the target at its ends and at equally spaced bends."""
+    nodes, x = np.linspace(-1, 1, width + 1), np.linspace(-1, 1, 40 * width, endpoint=False) + 1 / (40 * width)
+    return np.sqrt(np.mean(np.square(np.interp(x, nodes, target(nodes)) - target(x))))
+
+
+def interpolation_slopes():
+    """Slope of log error against log width, for each target, of ReLU networks that interpolate it."""
+    widths = np.array([64, 128, 256, 512])
+    errors = [[interpolation_rmse(target, width) for width in widths] for target in TARGETS.values()]
+    return np.polyfit(np.log(widths), np.log(errors).T, 1)[0]
+
+
+def measure_tents():
+    """What is exact about the composed tent maps, each the worst over all sizes tried."""
+    generator, k_max = np.random.default_rng(0), COUNTED_FOLDS
+    deep, shallow, pieces = [], [], []
+    for k in range(1, k_max + 1):
+        x = np.arange(2 ** (k + 2) + 1) / 2 ** (k + 2)
+        y = tent.composed_tent(x, k)
+        of_deep, of_shallow = (apply(make(k), x[:, None])[:, 0] for make in (tent.deep_params, tent.shallow_params))
+        deep.append(np.abs(of_deep - y).max())
+        shallow.append(np.abs(of_shallow - y).max())
+        pieces.append(count_pieces(x, of_deep))
+    most = [max(pieces_of_one_layer(width, generator) for _ in range(20)) / (width + 1) for width in (1, 3, 15)]
+    return {
+        "deep_error": max(deep),
+        "shallow_error": max(shallow),
+        "pieces": np.array(pieces),
+        "pieces_over_bound": max(most),
+        "error_with_one_unit_less": min(error_with_one_unit_less(k) for k in (1, 2, 3)),
+    }
+
+
+# --- Claims. All thresholds were written down before the first run.
+
+EXACT = 1e-10  # rounding in float64
+
+
+def unexplained(name, reduce=np.min, where="unexplained"):
+    """Measures the share of variance [S] that a network leaves unexplained, the best of its draws by default."""
+
+    def measure(result):
+        return reduce(result.examined[where][:, list(result.model).index(name), 0], axis=-1)
+
+    return measure
+
+
+def over_least_squares(result, kind, reduce):
+    """The unexplained variance [S] of networks of a kind over that of least squares, reduced over depths and draws."""
+    chosen = [i for i, name in enumerate(result.model) if name.startswith(kind)]
+    return reduce(result.examined["unexplained"][:, chosen, 0] / result.examined["floor"][:, None, None], axis=(1, 2))
+
+
+def relative_rmse(result, target):
+    """[S, W]: the best draw's error on the test grid, as a root mean square over the target's deviation."""
+    errors = result.examined["unexplained_in_test"][:, :, list(TARGETS).index(target)]
+    return np.sqrt(errors.min(-1))
+
+
+def slope_in_width(target):
+    """Measures the slope [S] of log error against log width: error ~ width^slope."""
+
+    def measure(result):
+        return np.polyfit(np.log(WIDTHS), np.log(relative_rmse(result, target)).T, 1)[0]
+
+    return measure
+
+
+def rank_correlation(result):
+    """Spearman's correlation [S] of error and width, the greatest over targets: -1 where every doubling helps."""
+    ranks = np.arange(len(WIDTHS))
+    found = [
+        [np.corrcoef(np.argsort(np.argsort(errors)), ranks)[0, 1] for errors in relative_rmse(result, target)]
+        for target in TARGETS
+    ]
+    return np.max(found, axis=0)
+
+
+def jump_error_at_zero(result):
+    """The least uniform error [S] of a continuous function to the jump, max(|f(0)|, |f(0) - 1|), over all networks."""
+    points = (np.arange(result.config.batch_size) * 2 + 1) / result.config.batch_size - 1
+    jump = TARGETS["jump"](points)
+    f_0 = result.examined["at_zero"][:, :, list(TARGETS).index("jump")] * jump.std() + jump.mean()
+    return np.maximum(np.abs(f_0), np.abs(f_0 - 1)).min((1, 2))
+
+
+def narrow_jump_gain(result):
+    errors = relative_rmse(result, "jump")
+    return errors[:, -1] / errors[:, 0]
+
+
+def over_floor(name, floor, reduce):
+    """Measures a network's unexplained variance [S] over what linear or quadratic least squares leaves."""
+    return lambda result: (
+        unexplained(name, reduce)(result) / result.examined["floors"][:, ("linear", "quadratic").index(floor)]
+    )
+
+
+def worst_trainable(result):
+    return np.max([unexplained(name, np.mean)(result) for name in TRAINABLE], axis=0)
+
+
+def first_layer_moved(names, reduce):
+    return lambda result: reduce(
+        result.examined["first_layer_moved"][:, [list(result.model).index(name) for name in names]], axis=1
+    )
+
+
+def examined(name):
+    return lambda result: result.examined[name]
+
+
+def pieces_over_power(reduce):
+    return lambda result: reduce(result.examined["pieces"] / 2.0 ** np.arange(1, COUNTED_FOLDS + 1), axis=1)
+
+
+def deep_over_shallow(result):
+    return unexplained("deep, wide")(result) / unexplained("one layer, wide")(result)
+
+
+STATED = [
+    Stated(
+        "1a",
+        "a deep linear network is one affine map, the product of its layers: error in float64",
+        ("linear",),
+        examined("factorisation_error"),
+        {"at_most": EXACT},
+    ),
+    Stated(
+        "1b",
+        "trained, it does as well as least squares at every depth: largest ratio of errors",
+        ("linear",),
+        lambda result: over_least_squares(result, "linear", np.max),
+        {"at_most": 1.001},
+    ),
+    Stated(
+        "1c",
+        "and never better (depth alone gives no power): smallest ratio of errors",
+        ("linear",),
+        lambda result: over_least_squares(result, "linear", np.min),
+        {"at_least": 0.9999},
+    ),
+    Stated(
+        "1d",
+        "with ReLUs between the same layers it does: largest ratio of errors",
+        ("linear",),
+        lambda result: over_least_squares(result, "ReLU", np.max),
+        {"at_most": 0.5},
+    ),
+    Stated(
+        "2a",
+        "one hidden layer approximates better with width: greatest rank correlation of error and width, four targets",
+        ("width",),
+        rank_correlation,
+        {"at_most": -0.9},
+    ),
+    *(
+        Stated(
+            f"2{letter}",
+            f"target {target}: slope of log error against log width, at least as steep as Barron's -1/2",
+            ("width",),
+            slope_in_width(target),
+            {"at_most": -0.5},
+        )
+        for letter, target in zip("bcd", CONTINUOUS, strict=True)
+    ),
+    Stated(
+        "2e",
+        "a jump is approached on average: error of the widest network over that of the narrowest",
+        ("width",),
+        narrow_jump_gain,
+        {"at_most": 0.5},
+    ),
+    Stated(
+        "2f",
+        "but never uniformly: least uniform error over all widths and draws, in heights of the jump",
+        ("width",),
+        jump_error_at_zero,
+        {"at_least": 0.5},
+    ),
+    Stated(
+        "2g",
+        "two sines by hand-set units, 64 to 512 (stated after 2c had failed): slope of log error against log width",
+        ("width",),
+        lambda result: result.examined["interpolation_slopes"][:, list(TARGETS).index("two sines")],
+        {"at_least": -2.1, "at_most": -1.9},
+    ),
+    Stated(
+        "2h",
+        "the jump by hand-set units (likewise): slope of log error against log width",
+        ("width",),
+        lambda result: result.examined["interpolation_slopes"][:, list(TARGETS).index("jump")],
+        {"at_least": -0.6, "at_most": -0.4},
+    ),
+    Stated(
+        "3a",
+        "2k ReLUs in k layers compute the k-fold tent, k = 1 ... 8: error in float64",
+        ("depth",),
+        examined("deep_error"),
+        {"at_most": EXACT},
+    ),
+    Stated(
+        "3b",
+        "which has 2^k linear pieces: least ratio of the number counted to 2^k",
+        ("depth",),
+        pieces_over_power(np.min),
+        {"at_least": 1.0},
+    ),
+    Stated(
+        "3c",
+        "and no more: greatest ratio of the number counted to 2^k",
+        ("depth",),
+        pieces_over_power(np.max),
+        {"at_most": 1.0},
+    ),
+    Stated(
+        "3d",
+        "one layer of W ReLUs has at most W + 1 pieces: greatest ratio in random networks",
+        ("depth",),
+        examined("pieces_over_bound"),
+        {"at_most": 1.0},
+    ),
+    Stated(
+        "3e",
+        "2^k ReLUs in one layer compute the k-fold tent, too: error in float64",
+        ("depth",),
+        examined("shallow_error"),
+        {"at_most": EXACT},
+    ),
+    Stated(
+        "3f",
+        "2^k - 1 do not, though they have bends enough: least RMSE, k = 1, 2, 3",
+        ("depth",),
+        examined("error_with_one_unit_less"),
+        {"at_least": 1e-3},
+    ),
+    Stated(
+        "3g",
+        "trained on the 4-fold tent with equal parameters: unexplained variance, deep over one layer",
+        ("depth",),
+        deep_over_shallow,
+        {"below": 1.0},
+    ),
+    Stated(
+        "3h",
+        "2k ReLUs in k layers, trained from random weights, do not find it: unexplained variance, best draw",
+        ("depth",),
+        unexplained(f"deep, {2 * FOLDS} units"),
+        {"at_least": 0.1},
+    ),
+    Stated(
+        "3i",
+        "started within 5 % of the construction they do: unexplained variance, best draw",
+        ("depth",),
+        unexplained(f"deep, {2 * FOLDS} units, started near"),
+        {"at_most": 0.01},
+    ),
+    Stated(
+        "4a",
+        "identity: a straight line, error over that of linear least squares, best draw",
+        ("activation",),
+        over_floor("identity", "linear", np.min),
+        {"at_least": 0.9999, "at_most": 1.001},
+    ),
+    Stated(
+        "4b",
+        "square: a parabola, error over that of quadratic least squares, best draw",
+        ("activation",),
+        over_floor("square", "quadratic", np.min),
+        {"at_least": 0.9999, "at_most": 1.001},
+    ),
+    Stated(
+        "4c",
+        "constant: the mean, unexplained variance, best draw",
+        ("activation",),
+        unexplained("constant"),
+        {"at_least": 0.9999, "at_most": 1.001},
+    ),
+    Stated(
+        "4d",
+        "step, constant: the first layer never moves, largest change of a weight",
+        ("activation",),
+        first_layer_moved(("step", "constant"), np.max),
+        {"at_most": 0.0},
+    ),
+    Stated(
+        "4e",
+        "min(x, x/2), ReLU, sigmoid, sin: the first layer moves, least over them of the largest change",
+        ("activation",),
+        first_layer_moved(TRAINABLE, np.min),
+        {"above": 0.0},
+    ),
+    Stated(
+        "4f",
+        "and they fit: unexplained variance of the worst of the four, mean over draws",
+        ("activation",),
+        worst_trainable,
+        {"at_most": 0.02},
+    ),
+    Stated(
+        "4g",
+        "step: what random steps leave to a trained last layer: unexplained variance, mean over draws",
+        ("activation",),
+        unexplained("step", np.mean),
+    ),
+]
+
+
+def claims(results):
+    return judge_all(STATED, results)
+
+
+# --- Figures. Fitted functions are those of the first seed and the first draw.
+
+
+def figures(results):
+    found = []
+    if "width" in results:
+        found += [error_against_width(results["width"]), fits(results["width"])]
+    if "depth" in results:
+        found += [pieces_against_units(), training_curves(results["depth"], "The tent with 8 teeth, trained")]
+    if "activation" in results:
+        found += [fits_by_activation(results["activation"]), activation_table(results["activation"])]
+    if "linear" in results:
+        title = "Depth without activation functions"
+        floor = {"least squares": results["linear"].examined["floor"][0]}
+        found.append(training_curves(results["linear"], title, floor))
+    return found
+
+
+def error_against_width(result):
+    rmse = {target: (np.array(WIDTHS), relative_rmse(result, target)) for target in TARGETS}
+    return curves(
+        "Error against width",
+        "One hidden layer of ReLUs, best of the draws, on a test grid. Straight lines fall as a power of the width.",
+        "hidden units",
+        [("RMSE over the target's deviation", rmse)],
+        log_x=True,
+        log_y=True,
+    )
+
+
+def fits(result):
+    _, (x_test, y_test) = on_interval(result.config, list(TARGETS.values()))
+    panels = []
+    for number, target in enumerate(TARGETS):
+        shown = {
+            f"{width} units": (x_test[:, 0], result.examined["predicted"][0, WIDTHS.index(width), number])
+            for width in (2, 8, 64)
+        }
+        panels.append((f"{target} (in deviations)", {"target": (x_test[:, 0], y_test[:, number]), **shown}))
+    return curves("What one hidden layer makes of four targets", "Of one draw.", "x", panels)
+
+
+def pieces_against_units():
+    k = np.arange(1, 11)
+    series = {
+        "depth: 2k units in k layers": (2 * k, 2.0**k),
+        "one layer of as many units: at most": (2 * k, 2.0 * k + 1),
+    }
+    caption = "A composition doubles the number of pieces; a further unit in the same layer adds one."
+    return curves("Linear pieces that ReLUs can make", caption, "ReLUs", [("linear pieces", series)], log_y=True)
+
+
+def training_curves(result, title, floor=None):
+    """Unexplained variance of the best draw of each network over training."""
+    steps, errors = result.probes.steps, result.probes["unexplained"].min((3, 4))
+    series = {name: (steps, errors[:, :, i].T) for i, name in enumerate(result.model)}
+    label = "unexplained share of the variance"
+    caption = "The best of the draws at each step."
+    references = {label: floor} if floor else None
+    return curves(title, caption, "training step", [(label, series)], log_y=True, references=references)
+
+
+def fits_by_activation(result):
+    """Two panels: what the activations that train make of the target, and what the others do."""
+    _, (x_test, y_test) = on_interval(result.config, [lambda x: np.sin(np.pi * x) + 0.5 * np.cos(np.pi * x)])
+    x = x_test[:, 0]
+    panels = []
+    for label, names in (
+        ("fitted function: these train", TRAINABLE),
+        ("fitted function: these are limited", [name for name in REASONS if name not in TRAINABLE]),
+    ):
+        fitted = {name: (x, result.examined["predicted"][0, list(REASONS).index(name), 0]) for name in names}
+        panels.append((label, {"target": (x, y_test[:, 0]), **fitted}))
+    caption = f"One hidden layer of {UNITS} units, trained alike; min is min(x, x/2). Of one draw."
+    return curves("What an activation function lets a network learn", caption, "x", panels)
+
+
+def activation_table(result):
+    rows = [
+        [
+            name,
+            float(unexplained(name, np.mean)(result).mean()),
+            float(result.examined["first_layer_moved"][:, list(REASONS).index(name)].mean()),
+            reason,
+        ]
+        for name, reason in REASONS.items()
+    ]
+    columns = ["activation", "unexplained share of the variance", "largest change in the first layer", "why"]
+    caption = "Means over draws and seeds."
+    return table("Which activation functions train", caption, columns, rows)
+
+
+EXPERIMENT = Experiment(
+    question=__doc__,
+    config=Config(),
+    arms=arms,
+    default_arms=tuple(PROBLEMS),
+    task=task,
+    claims=claims,
+    figures=figures,
+)

@@ -1,0 +1,96 @@
+"""Recurrent cells against their equations, one number at a time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.recurrent import ElmanCell, GRUCell, LSTMCell, unroll
+
+F, D, T = 3, 2, 4
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def affine(params, names, x, h, column):
+    """One gate's value before its nonlinearity, summed in a plain loop."""
+    of_input, of_state = (params[name] for name in names)
+    total = of_state["bias"][column]
+    total += sum(x[d] * of_input["kernel"][d, column] for d in range(D))
+    return total + sum(h[f] * of_state["kernel"][f, column] for f in range(F))
+
+
+def elman_step(params, h, x):
+    h = np.array([np.tanh(affine(params, ("input", "recurrent"), x, h, f)) for f in range(F)])
+    return h, h
+
+
+def gru_step(params, h, x):
+    r = np.array([sigmoid(affine(params, ("input", "recurrent"), x, h, f)) for f in range(F)])
+    z = np.array([sigmoid(affine(params, ("input", "recurrent"), x, h, F + f)) for f in range(F)])
+    names = ("candidate_input", "candidate_recurrent")
+    candidate = np.array([np.tanh(affine(params, names, x, r * h, f)) for f in range(F)])
+    h = z * h + (1 - z) * candidate
+    return h, h
+
+
+def lstm_step(params, state, x):
+    c, h = state
+    i, f, g, o = (
+        np.array([affine(params, ("input", "recurrent"), x, h, gate * F + f) for f in range(F)]) for gate in range(4)
+    )
+    c = sigmoid(f + params["forget_bias"]) * c + sigmoid(i) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(c)
+    return (c, h), h
+
+
+def random_params(cell):
+    """Float64 numbers in the shapes of the cell's parameters."""
+    generator = np.random.default_rng(0)
+    shapes = jax.eval_shape(cell.init, jax.random.key(0), cell.initial_state(), jnp.zeros(D))["params"]
+    return jax.tree.map(lambda leaf: generator.normal(size=leaf.shape), shapes)
+
+
+@pytest.mark.parametrize(
+    ("cell", "step"), [(ElmanCell(F), elman_step), (GRUCell(F), gru_step), (LSTMCell(F), lstm_step)]
+)
+def test_cells_are_their_equations(cell, step):
+    x_TD = np.random.default_rng(1).normal(size=(T, D))
+    with jax.enable_x64(True):
+        params = random_params(cell)
+        start = jax.tree.map(lambda a: np.zeros(a.shape), cell.initial_state())
+        state, outputs = jax.tree.map(np.asarray, unroll(cell, params, start, x_TD))
+    expected = []
+    slow = start
+    for x in x_TD:
+        slow, output = step(params, slow, x)
+        expected.append(output)
+    np.testing.assert_allclose(outputs, expected, atol=1e-12)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), state, slow)
+
+
+def test_the_forget_gate_starts_at_its_bias_and_no_other_gate_does():
+    params = LSTMCell(F, forget_bias=3.0).init(jax.random.key(0), LSTMCell(F).initial_state(), jnp.zeros(D))["params"]
+    np.testing.assert_array_equal(params["forget_bias"], 3.0)
+    np.testing.assert_array_equal(params["recurrent"]["bias"], 0.0)
+
+
+def test_the_gradient_of_a_linear_cell_is_a_power_of_its_matrix():
+    cell, steps = ElmanCell(F, activation="identity"), 6
+    params = jax.tree.map(np.float32, random_params(cell))
+    cotangent = np.ones(F, np.float32)
+    last = lambda h: unroll(cell, params, h, np.zeros((steps, D), np.float32))[0]  # noqa: E731
+    measured = jax.vjp(last, np.zeros(F, np.float32))[1](cotangent)[0]
+    expected = np.linalg.matrix_power(params["recurrent"]["kernel"].astype(np.float64), steps) @ cotangent
+    np.testing.assert_allclose(measured, expected, rtol=1e-4)
+
+
+def test_batches_of_any_shape():
+    cell = LSTMCell(F)
+    x_T = np.random.default_rng(0).normal(size=(T, 5, D)).astype(np.float32)
+    params = jax.tree.map(np.float32, random_params(cell))
+    _, together = unroll(cell, params, cell.initial_state((5,)), x_T)
+    _, alone = unroll(cell, params, cell.initial_state(), x_T[:, 2])
+    np.testing.assert_allclose(together[:, 2], alone, atol=1e-6)
