@@ -35,8 +35,8 @@ POSITIONS = ("none", "learned", "sinusoidal", "rotary", "alibi")
 NORMS = ("none", "layernorm")
 ATTENTION = ("auto", "explicit")
 # How a mesh splits parameters: (pattern of the path, mesh axis of each of the array's axes). The axis "model" splits
-# heads, hidden units and the vocabulary, so that each layer adds up partial sums twice (Shoeybi et al. 2019, section 3);
-# "fsdp" splits the width of the stream, which costs memory nothing and gathers each kernel before it is used.
+# heads, hidden units and the vocabulary, so that each layer adds up partial sums twice (Shoeybi et al. 2019, section
+# 3); "fsdp" splits the width of the stream, and each kernel is gathered before it is used.
 SHARDING = (
     ("embed$", ("model", "fsdp")),
     ("positions$", (None, "fsdp")),

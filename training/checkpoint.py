@@ -23,7 +23,6 @@ from training.processes import is_first
 from training.progress import say
 from training.step import State, abstract_state, leaves_by_path
 
-
 LATEST = 2  # steps that stay besides those to keep
 KEPT = "KEPT"  # a file in the folder of a step to keep
 

@@ -26,6 +26,7 @@ def join(coordinator=None, num_processes=None, process_id=None):
         return
     if coordinator is not None and not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id} must lie in 0 ... {num_processes - 1}")
+    jax.config.update("jax_enable_preemption_service", False)  # its handler of SIGTERM would take the place of ours
     try:
         jax.distributed.initialize(
             coordinator,
