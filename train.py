@@ -58,22 +58,23 @@ def main(argv):
     config, arms, given = command.configured(experiment)
     axes = sweep.parse(FLAGS.sweep) if FLAGS.sweep else {}
     arm_configs = run.select_arms(experiment, config, arms, given | axes)
+    page = {"command": "python " + shlex.join(sys.argv), "began": began}
+    if axes:
+        ignored = [flag for flag in ("num_seeds", "stop_at", "profile", "mesh", "coordinator") if FLAGS[flag].present]
+        if ignored:
+            raise UserError(f"--sweep is one program on one device with one seed a trial; leave out --{ignored[0]}")
+        workdir = FLAGS.workdir or f"runs/sweep/{FLAGS.experiment}"
+        values = sweep.sample(axes, FLAGS.num_trials, config.seed, FLAGS.sweep_method)
+        print(search.search(workdir, FLAGS.experiment, experiment, arm_configs, axes, values, **page))
+        print(f"report: {workdir}/report.html")
+        return
     processes.join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     placement = parallel.choose(FLAGS.parallelism, FLAGS.mesh)
     tasks = run.make_tasks(experiment, arm_configs, placement)
     if FLAGS.summary:
         print(run.summary(tasks))
         return
-    facts = run.facts() | {"parallelism": f"{placement.kind} over {placement.num_devices} device(s)"}
-    page = {"command": "python " + shlex.join(sys.argv), "facts": facts, "began": began}
-    if axes:
-        if FLAGS.num_seeds > 1:
-            raise UserError("--sweep trains one seed a trial; leave --num_seeds out, or sweep again with --config.seed")
-        workdir = FLAGS.workdir or f"runs/sweep/{FLAGS.experiment}"
-        values = sweep.sample(axes, FLAGS.num_trials, config.seed, FLAGS.sweep_method)
-        print(search.search(workdir, FLAGS.experiment, experiment, arm_configs, axes, values, **page))
-        print(f"report: {workdir}/report.html")
-        return
+    page |= {"facts": run.facts() | {"parallelism": f"{placement.kind} over {placement.num_devices} device(s)"}}
     workdir = FLAGS.workdir or f"runs/{FLAGS.experiment}"
     if FLAGS.profile and files.is_remote(workdir):
         raise UserError(f"--profile writes to a disk, and --workdir={workdir} is a bucket")

@@ -31,7 +31,7 @@ def jax_side():
     """Makes steps -> loss of the last ones, by this project's engine: the flagship's two_layer arm as it trains."""
     import experiments
     from training import parallel, run
-    from training.step import init_state
+    from training.step import init_state, without_sums
 
     experiment = experiments.load("induction_heads")
     config = run.select_arms(experiment, experiment.config, ("two_layer",), {})["two_layer"]
@@ -42,8 +42,8 @@ def jax_side():
 
     def run_steps(steps):
         nonlocal state
-        state, metrics = train_steps(state, steps)
-        total, weight = metrics["loss"]
+        state = train_steps(without_sums(state), steps)
+        total, weight = state.sums["loss"]
         return float(total / weight)
 
     return run_steps

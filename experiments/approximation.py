@@ -4,17 +4,17 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise, product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from models import tent
-from models.mlp import ACTIVATIONS, MLP, VARIANCES, linear_map
+from models.mlp import MLP
+from models.side_by_side import first_layers, initial_params, num_parameters, outputs
+from probes.approximation import factorisation_error, interpolation_slopes, least_squares_error, measure_tents
+from reporting import approximation
 from reporting.claims import Stated, judge_all
-from reporting.figures import curves
-from reporting.tables import table
 from training.config import setting
 from training.experiment import Experiment, Loss, Task
 from training.optimizer import OptimizerConfig, adamw
@@ -90,19 +90,6 @@ def on_interval(config, functions):
     return (x, (y - mean) / deviation), (x_test, (y_test - mean) / deviation)
 
 
-def gaussian_params(network, inputs, normal):
-    """Parameters of a network from standard normal numbers ``normal(shape)``.
-
-    Kernels have the network's own variance. Biases have deviation 1 / sqrt(fan-in), so that units bend in different
-    places.
-    """
-    params, widths = {}, (inputs, *network.widths)
-    for number, (rows, columns) in enumerate(pairwise(widths)):
-        kernel = VARIANCES[network.initialization](rows, columns) ** 0.5 * normal((rows, columns))
-        params[f"layer_{number}"] = {"kernel": kernel, "bias": rows**-0.5 * normal((columns,))}
-    return params
-
-
 def linear_problem(config):
     """Networks without activation functions, and ReLU networks of the same shapes, on a curved target."""
     generator = np.random.default_rng(0)
@@ -112,12 +99,13 @@ def linear_problem(config):
         return (x.sum(1) + np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2])[:, None]
 
     mean, deviation = target(x).mean(), target(x).std()
-    networks = {f"linear {depth}": linear_network(depth) for depth in LINEAR_DEPTHS}
+    linear = [linear_network(depth) for depth in LINEAR_DEPTHS]
+    networks = {f"linear {depth}": network for depth, network in zip(LINEAR_DEPTHS, linear, strict=True)}
     networks |= {f"ReLU {depth}": MLP((16,) * (depth - 1) + (1,)) for depth in LINEAR_DEPTHS[1:]}
     y, y_test = ((target(points) - mean) / deviation for points in (x, x_test))
 
     def measure():
-        return {"floor": least_squares_error(x, y), "factorisation_error": factorisation_error()}
+        return {"floor": least_squares_error(x, y), "factorisation_error": factorisation_error(linear, x.shape[1])}
 
     return Problem(networks, x, y, x_test, y_test, measure=measure)
 
@@ -129,7 +117,8 @@ def linear_network(depth, **settings):
 def width_problem(config):
     (x, y), (x_test, y_test) = on_interval(config, list(TARGETS.values()))
     networks = {str(width): one_layer(width) for width in WIDTHS}
-    return Problem(networks, x, y, x_test, y_test, measure=lambda: {"interpolation_slopes": interpolation_slopes()})
+    slopes = lambda: {"interpolation_slopes": interpolation_slopes(TARGETS.values())}  # noqa: E731
+    return Problem(networks, x, y, x_test, y_test, measure=slopes)
 
 
 def teeth(x):
@@ -159,11 +148,16 @@ def depth_problem(config):
         last["kernel"], last["bias"] = last["kernel"] * scale, (last["bias"] - shift) * scale
         return jax.tree.map(lambda leaf: leaf * (1 + 0.05 * normal(leaf.shape)), params)
 
-    return Problem(networks, x, y, x_test, y_test, {list(networks)[-1]: near}, measure=measure_tents)
+    return Problem(networks, x, y, x_test, y_test, {list(networks)[-1]: near}, partial(measure_tents, COUNTED_FOLDS))
+
+
+def wave(x):
+    """What the networks that differ in their activation function are trained on."""
+    return np.sin(np.pi * x) + 0.5 * np.cos(np.pi * x)
 
 
 def activation_problem(config):
-    (x, y), (x_test, y_test) = on_interval(config, [lambda x: np.sin(np.pi * x) + 0.5 * np.cos(np.pi * x)])
+    (x, y), (x_test, y_test) = on_interval(config, [wave])
     networks = {name: one_layer(UNITS, activation=name) for name in REASONS}
 
     def measure():
@@ -184,55 +178,6 @@ def arms(config):
     return {part: {"part": part} for part in PROBLEMS}
 
 
-def shallow(networks):
-    """{name: its hidden units, a slice} of the networks with one hidden layer, laid side by side in a row of units."""
-    found, end = {}, 0
-    for name, network in networks.items():
-        if len(network.widths) == 2:
-            found[name] = slice(end, end + network.widths[0])
-            end += network.widths[0]
-    return found
-
-
-def pack(params):
-    """Parameters {network: params} with those of one hidden layer in one row: one program part instead of many."""
-    row = [p for p in params.values() if len(p) == 2]
-    deep = {name: p for name, p in params.items() if len(p) != 2}
-    if not row:
-        return deep
-    return deep | {
-        "row": {
-            "kernel": jnp.concatenate([p["layer_0"]["kernel"] for p in row], axis=1),
-            "bias": jnp.concatenate([p["layer_0"]["bias"] for p in row]),
-            "output": jnp.concatenate([p["layer_1"]["kernel"][:, 0] for p in row]),
-            "output_bias": jnp.concatenate([p["layer_1"]["bias"] for p in row]),
-        }
-    }
-
-
-def outputs(networks, params, x):
-    """{name: its output [B]} of all networks, from packed parameters."""
-    units, found = shallow(networks), {}
-    if units:
-        row = params["row"]
-        z = x @ row["kernel"] + row["bias"]
-        for number, (name, u) in enumerate(units.items()):
-            h = ACTIVATIONS[networks[name].activation](z[:, u])
-            found[name] = h @ row["output"][u] + row["output_bias"][number]
-    return {
-        name: found[name] if name in found else network.apply({"params": params[name]}, x)[:, 0]
-        for name, network in networks.items()
-    }
-
-
-def first_layers(networks, params):
-    """{name: (kernel, bias)} of every network's first layer, from packed parameters with leading axes."""
-    units, row = shallow(networks), params.get("row")
-    found = {name: (row["kernel"][..., unit], row["bias"][..., unit]) for name, unit in units.items()}
-    deep = {name: params[name]["layer_0"] for name in networks if name not in units}
-    return found | {name: (layer["kernel"], layer["bias"]) for name, layer in deep.items()}
-
-
 def task(config):
     """All networks of an arm, for M targets and from N initialisations, trained side by side in one program."""
     if config.num_draws < 1:
@@ -240,31 +185,12 @@ def task(config):
     problem = PROBLEMS[config.part](config)
     x, y, x_test, y_test = (jnp.asarray(a, jnp.float32) for a in (problem.x, problem.y, problem.x_test, problem.y_test))
 
-    count = sum(
-        size * (rows + 1)
-        for network in problem.networks.values()
-        for rows, size in pairwise((x.shape[1], *network.widths))
-    )
-
-    def start(numbers):
-        """Parameters of all networks, made of independent standard normal numbers."""
-        taken = 0
-
-        def normal(shape):
-            nonlocal taken
-            taken += math.prod(shape)
-            return numbers[taken - math.prod(shape) : taken].reshape(shape)
-
-        params = {
-            name: problem.start.get(name, partial(gaussian_params, network, x.shape[1]))(normal)
-            for name, network in problem.networks.items()
-        }
-        return pack(params)
+    draw = partial(initial_params, problem.networks, x.shape[1], own=problem.start)
 
     def init(rng):
+        shape = (y.shape[1], config.num_draws, num_parameters(problem.networks, x.shape[1]))
         # One draw for all: XLA's CPU compiler takes long over each.
-        numbers = jax.random.normal(rng, (y.shape[1] * config.num_draws * count,))
-        params = jax.vmap(jax.vmap(start))(numbers.reshape(y.shape[1], config.num_draws, count))
+        params = jax.vmap(jax.vmap(draw))(jax.random.normal(rng, (math.prod(shape),)).reshape(shape))
         return {"params": params, "initial": params}
 
     def predict(params, x):
@@ -316,94 +242,6 @@ def task(config):
     )
 
 
-# --- Statements that are exact, checked in float64.
-
-
-def least_squares_error(features, y):
-    """The least share of y's variance that a linear function of the features, with a constant, leaves unexplained."""
-    design = np.hstack([features, np.ones((len(features), 1))])
-    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    return np.mean(np.square(residual)) / np.var(y)
-
-
-def apply(params, x, activation=lambda z: np.maximum(z, 0)):
-    """The outputs [B, F] of an MLP in numpy's float64, from its definition."""
-    for number in range(len(params)):
-        x = x if number == 0 else activation(x)
-        x = x @ params[f"layer_{number}"]["kernel"] + params[f"layer_{number}"]["bias"]
-    return x
-
-
-def factorisation_error():
-    """How far deep linear networks of random weights are from the one affine map that their product is."""
-    generator, errors = np.random.default_rng(0), []
-    for depth in LINEAR_DEPTHS:
-        network = linear_network(depth)
-        params, x = gaussian_params(network, 4, generator.standard_normal), generator.normal(size=(64, 4))
-        W, b = linear_map(params)
-        errors.append(np.abs(apply(params, x, lambda z: z) - (x @ W + b)).max())
-    return max(errors)
-
-
-def count_pieces(x, y):
-    """Linear pieces of a piecewise linear function with values y at increasing x that include all of its bends."""
-    slopes = np.diff(y) / np.diff(x)
-    return 1 + np.count_nonzero(np.abs(np.diff(slopes)) > 1e-6 * np.abs(slopes).max())
-
-
-def pieces_of_one_layer(width, generator):
-    """Linear pieces on [0, 1] of a random ReLU network with one hidden layer."""
-    params = gaussian_params(one_layer(width), 1, generator.standard_normal)
-    bends = -params["layer_0"]["bias"] / params["layer_0"]["kernel"][0]
-    x = np.unique([0.0, 1.0, *bends[(bends > 0) & (bends < 1)]])
-    return count_pieces(x, apply(params, x[:, None])[:, 0])
-
-
-def error_with_one_unit_less(k):
-    """The least RMSE to the k-fold tent of one layer of 2^k - 1 ReLUs, bent where it must be, facing left or right."""
-    bends, x = np.arange(1, 2**k) / 2**k, np.linspace(0, 1, 2 ** (k + 3) + 1)
-    y, errors = tent.composed_tent(x, k), []
-    for faces in product((1, -1), repeat=len(bends)):
-        design = np.hstack([np.maximum(np.array(faces) * (x[:, None] - bends), 0), np.ones((len(x), 1))])
-        residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-        errors.append(np.sqrt(np.mean(np.square(residual))))
-    return min(errors)
-
-
-def interpolation_rmse(target, width):
-    """RMSE on [-1, 1] of a layer of ``width`` ReLUs that meets the target at its ends and at equally spaced bends."""
-    nodes, x = np.linspace(-1, 1, width + 1), np.linspace(-1, 1, 40 * width, endpoint=False) + 1 / (40 * width)
-    return np.sqrt(np.mean(np.square(np.interp(x, nodes, target(nodes)) - target(x))))
-
-
-def interpolation_slopes():
-    """Slope of log error against log width, for each target, of ReLU networks that interpolate it."""
-    widths = np.array([64, 128, 256, 512])
-    errors = [[interpolation_rmse(target, width) for width in widths] for target in TARGETS.values()]
-    return np.polyfit(np.log(widths), np.log(errors).T, 1)[0]
-
-
-def measure_tents():
-    """What is exact about the composed tent maps, each the worst over all sizes tried."""
-    generator, k_max = np.random.default_rng(0), COUNTED_FOLDS
-    deep, shallow, pieces = [], [], []
-    for k in range(1, k_max + 1):
-        x = np.arange(2 ** (k + 2) + 1) / 2 ** (k + 2)
-        y = tent.composed_tent(x, k)
-        of_deep, of_shallow = (apply(make(k), x[:, None])[:, 0] for make in (tent.deep_params, tent.shallow_params))
-        deep.append(np.abs(of_deep - y).max())
-        shallow.append(np.abs(of_shallow - y).max())
-        pieces.append(count_pieces(x, of_deep))
-    most = [max(pieces_of_one_layer(width, generator) for _ in range(20)) / (width + 1) for width in (1, 3, 15)]
-    return {
-        "deep_error": max(deep),
-        "shallow_error": max(shallow),
-        "pieces": np.array(pieces),
-        "pieces_over_bound": max(most),
-        "error_with_one_unit_less": min(error_with_one_unit_less(k) for k in (1, 2, 3)),
-    }
-
-
 # --- Claims. All thresholds were written down before the first run.
 
 EXACT = 1e-10  # rounding in float64
@@ -437,6 +275,10 @@ def slope_in_width(target):
         return np.polyfit(np.log(WIDTHS), np.log(relative_rmse(result, target)).T, 1)[0]
 
     return measure
+
+
+def interpolation_slope(target):
+    return lambda result: result.examined["interpolation_slopes"][:, list(TARGETS).index(target)]
 
 
 def rank_correlation(result):
@@ -491,192 +333,74 @@ def deep_over_shallow(result):
     return unexplained("deep, wide")(result) / unexplained("one layer, wide")(result)
 
 
+def stated(arm, id, statement, measure, **bounds):
+    return Stated(id, statement, (arm,), measure, bounds)
+
+
+# A claim in a line or two: the statement, then the measure and its bounds.
+# fmt: off
 STATED = [
-    Stated(
-        "1a",
-        "a deep linear network is one affine map, the product of its layers: error in float64",
-        ("linear",),
-        examined("factorisation_error"),
-        {"at_most": EXACT},
-    ),
-    Stated(
-        "1b",
-        "trained, it does as well as least squares at every depth: largest ratio of errors",
-        ("linear",),
-        lambda result: over_least_squares(result, "linear", np.max),
-        {"at_most": 1.001},
-    ),
-    Stated(
-        "1c",
-        "and never better (depth alone gives no power): smallest ratio of errors",
-        ("linear",),
-        lambda result: over_least_squares(result, "linear", np.min),
-        {"at_least": 0.9999},
-    ),
-    Stated(
-        "1d",
-        "with ReLUs between the same layers it does: largest ratio of errors",
-        ("linear",),
-        lambda result: over_least_squares(result, "ReLU", np.max),
-        {"at_most": 0.5},
-    ),
-    Stated(
-        "2a",
+    stated("linear", "1a", "a deep linear network is one affine map, the product of its layers: error in float64",
+        examined("factorisation_error"), at_most=EXACT),
+    stated("linear", "1b", "trained, it does as well as least squares at every depth: largest ratio of errors",
+        lambda result: over_least_squares(result, "linear", np.max), at_most=1.001),
+    stated("linear", "1c", "and never better (depth alone gives no power): smallest ratio of errors",
+        lambda result: over_least_squares(result, "linear", np.min), at_least=0.9999),
+    stated("linear", "1d", "with ReLUs between the same layers it does: largest ratio of errors",
+        lambda result: over_least_squares(result, "ReLU", np.max), at_most=0.5),
+    stated("width", "2a",
         "one hidden layer approximates better with width: greatest rank correlation of error and width, four targets",
-        ("width",),
-        rank_correlation,
-        {"at_most": -0.9},
-    ),
-    *(
-        Stated(
-            f"2{letter}",
-            f"target {target}: slope of log error against log width, at least as steep as Barron's -1/2",
-            ("width",),
-            slope_in_width(target),
-            {"at_most": -0.5},
-        )
-        for letter, target in zip("bcd", CONTINUOUS, strict=True)
-    ),
-    Stated(
-        "2e",
-        "a jump is approached on average: error of the widest network over that of the narrowest",
-        ("width",),
-        narrow_jump_gain,
-        {"at_most": 0.5},
-    ),
-    Stated(
-        "2f",
-        "but never uniformly: least uniform error over all widths and draws, in heights of the jump",
-        ("width",),
-        jump_error_at_zero,
-        {"at_least": 0.5},
-    ),
-    Stated(
-        "2g",
+        rank_correlation, at_most=-0.9),
+    *(stated("width", f"2{letter}",
+        f"target {target}: slope of log error against log width, at least as steep as Barron's -1/2",
+        slope_in_width(target), at_most=-0.5)
+      for letter, target in zip("bcd", CONTINUOUS, strict=True)),
+    stated("width", "2e", "a jump is approached on average: error of the widest network over that of the narrowest",
+        narrow_jump_gain, at_most=0.5),
+    stated("width", "2f", "but never uniformly: least uniform error over all widths and draws, in heights of the jump",
+        jump_error_at_zero, at_least=0.5),
+    stated("width", "2g",
         "two sines by hand-set units, 64 to 512 (stated after 2c had failed): slope of log error against log width",
-        ("width",),
-        lambda result: result.examined["interpolation_slopes"][:, list(TARGETS).index("two sines")],
-        {"at_least": -2.1, "at_most": -1.9},
-    ),
-    Stated(
-        "2h",
-        "the jump by hand-set units (likewise): slope of log error against log width",
-        ("width",),
-        lambda result: result.examined["interpolation_slopes"][:, list(TARGETS).index("jump")],
-        {"at_least": -0.6, "at_most": -0.4},
-    ),
-    Stated(
-        "3a",
-        "2k ReLUs in k layers compute the k-fold tent, k = 1 ... 8: error in float64",
-        ("depth",),
-        examined("deep_error"),
-        {"at_most": EXACT},
-    ),
-    Stated(
-        "3b",
-        "which has 2^k linear pieces: least ratio of the number counted to 2^k",
-        ("depth",),
-        pieces_over_power(np.min),
-        {"at_least": 1.0},
-    ),
-    Stated(
-        "3c",
-        "and no more: greatest ratio of the number counted to 2^k",
-        ("depth",),
-        pieces_over_power(np.max),
-        {"at_most": 1.0},
-    ),
-    Stated(
-        "3d",
-        "one layer of W ReLUs has at most W + 1 pieces: greatest ratio in random networks",
-        ("depth",),
-        examined("pieces_over_bound"),
-        {"at_most": 1.0},
-    ),
-    Stated(
-        "3e",
-        "2^k ReLUs in one layer compute the k-fold tent, too: error in float64",
-        ("depth",),
-        examined("shallow_error"),
-        {"at_most": EXACT},
-    ),
-    Stated(
-        "3f",
-        "2^k - 1 do not, though they have bends enough: least RMSE, k = 1, 2, 3",
-        ("depth",),
-        examined("error_with_one_unit_less"),
-        {"at_least": 1e-3},
-    ),
-    Stated(
-        "3g",
-        "trained on the 4-fold tent with equal parameters: unexplained variance, deep over one layer",
-        ("depth",),
-        deep_over_shallow,
-        {"below": 1.0},
-    ),
-    Stated(
-        "3h",
+        interpolation_slope("two sines"), at_least=-2.1, at_most=-1.9),
+    stated("width", "2h", "the jump by hand-set units (likewise): slope of log error against log width",
+        interpolation_slope("jump"), at_least=-0.6, at_most=-0.4),
+    stated("depth", "3a", "2k ReLUs in k layers compute the k-fold tent, k = 1 ... 8: error in float64",
+        examined("deep_error"), at_most=EXACT),
+    stated("depth", "3b", "which has 2^k linear pieces: least ratio of the number counted to 2^k",
+        pieces_over_power(np.min), at_least=1.0),
+    stated("depth", "3c", "and no more: greatest ratio of the number counted to 2^k",
+        pieces_over_power(np.max), at_most=1.0),
+    stated("depth", "3d", "one layer of W ReLUs has at most W + 1 pieces: greatest ratio in random networks",
+        examined("pieces_over_bound"), at_most=1.0),
+    stated("depth", "3e", "2^k ReLUs in one layer compute the k-fold tent, too: error in float64",
+        examined("shallow_error"), at_most=EXACT),
+    stated("depth", "3f", "2^k - 1 do not, though they have bends enough: least RMSE, k = 1, 2, 3",
+        examined("error_with_one_unit_less"), at_least=1e-3),
+    stated("depth", "3g", "trained on the 4-fold tent with equal parameters: unexplained variance, deep over one layer",
+        deep_over_shallow, below=1.0),
+    stated("depth", "3h",
         "2k ReLUs in k layers, trained from random weights, do not find it: unexplained variance, best draw",
-        ("depth",),
-        unexplained(f"deep, {2 * FOLDS} units"),
-        {"at_least": 0.1},
-    ),
-    Stated(
-        "3i",
-        "started within 5 % of the construction they do: unexplained variance, best draw",
-        ("depth",),
-        unexplained(f"deep, {2 * FOLDS} units, started near"),
-        {"at_most": 0.01},
-    ),
-    Stated(
-        "4a",
-        "identity: a straight line, error over that of linear least squares, best draw",
-        ("activation",),
-        over_floor("identity", "linear", np.min),
-        {"at_least": 0.9999, "at_most": 1.001},
-    ),
-    Stated(
-        "4b",
-        "square: a parabola, error over that of quadratic least squares, best draw",
-        ("activation",),
-        over_floor("square", "quadratic", np.min),
-        {"at_least": 0.9999, "at_most": 1.001},
-    ),
-    Stated(
-        "4c",
-        "constant: the mean, unexplained variance, best draw",
-        ("activation",),
-        unexplained("constant"),
-        {"at_least": 0.9999, "at_most": 1.001},
-    ),
-    Stated(
-        "4d",
-        "step, constant: the first layer never moves, largest change of a weight",
-        ("activation",),
-        first_layer_moved(("step", "constant"), np.max),
-        {"at_most": 0.0},
-    ),
-    Stated(
-        "4e",
+        unexplained(f"deep, {2 * FOLDS} units"), at_least=0.1),
+    stated("depth", "3i", "started within 5 % of the construction they do: unexplained variance, best draw",
+        unexplained(f"deep, {2 * FOLDS} units, started near"), at_most=0.01),
+    stated("activation", "4a", "identity: a straight line, error over that of linear least squares, best draw",
+        over_floor("identity", "linear", np.min), at_least=0.9999, at_most=1.001),
+    stated("activation", "4b", "square: a parabola, error over that of quadratic least squares, best draw",
+        over_floor("square", "quadratic", np.min), at_least=0.9999, at_most=1.001),
+    stated("activation", "4c", "constant: the mean, unexplained variance, best draw",
+        unexplained("constant"), at_least=0.9999, at_most=1.001),
+    stated("activation", "4d", "step, constant: the first layer never moves, largest change of a weight",
+        first_layer_moved(("step", "constant"), np.max), at_most=0.0),
+    stated("activation", "4e",
         "min(x, x/2), ReLU, sigmoid, sin: the first layer moves, least over them of the largest change",
-        ("activation",),
-        first_layer_moved(TRAINABLE, np.min),
-        {"above": 0.0},
-    ),
-    Stated(
-        "4f",
-        "and they fit: unexplained variance of the worst of the four, mean over draws",
-        ("activation",),
-        worst_trainable,
-        {"at_most": 0.02},
-    ),
-    Stated(
-        "4g",
+        first_layer_moved(TRAINABLE, np.min), above=0.0),
+    stated("activation", "4f", "and they fit: unexplained variance of the worst of the four, mean over draws",
+        worst_trainable, at_most=0.02),
+    stated("activation", "4g",
         "step: what random steps leave to a trained last layer: unexplained variance, mean over draws",
-        ("activation",),
-        unexplained("step", np.mean),
-    ),
+        unexplained("step", np.mean)),
 ]
+# fmt: on
 
 
 def claims(results):
@@ -689,90 +413,28 @@ def claims(results):
 def figures(results):
     found = []
     if "width" in results:
-        found += [error_against_width(results["width"]), fits(results["width"])]
+        result = results["width"]
+        found.append(approximation.error_against_width(WIDTHS, {t: relative_rmse(result, t) for t in TARGETS}))
+        _, (x_test, y_test) = on_interval(result.config, list(TARGETS.values()))
+        targets = dict(zip(TARGETS, y_test.T, strict=True))
+        predicted = dict(zip(WIDTHS, result.examined["predicted"][0], strict=True))
+        found.append(approximation.fits(x_test[:, 0], targets, predicted))
     if "depth" in results:
-        found += [pieces_against_units(), training_curves(results["depth"], "The tent with 8 teeth, trained")]
+        found.append(approximation.pieces_against_units())
+        found.append(approximation.training_curves(results["depth"], "The tent with 8 teeth, trained"))
     if "activation" in results:
-        found += [fits_by_activation(results["activation"]), activation_table(results["activation"])]
+        result = results["activation"]
+        _, (x_test, y_test) = on_interval(result.config, [wave])
+        predicted = dict(zip(REASONS, result.examined["predicted"][0, :, 0], strict=True))
+        found.append(approximation.fits_by_activation(x_test[:, 0], y_test[:, 0], predicted, TRAINABLE, UNITS))
+        left = {name: float(unexplained(name, np.mean)(result).mean()) for name in REASONS}
+        moved = {name: float(first_layer_moved([name], np.max)(result).mean()) for name in REASONS}
+        found.append(approximation.activation_table(REASONS, left, moved))
     if "linear" in results:
         title = "Depth without activation functions"
         floor = {"least squares": results["linear"].examined["floor"][0]}
-        found.append(training_curves(results["linear"], title, floor))
+        found.append(approximation.training_curves(results["linear"], title, floor))
     return found
-
-
-def error_against_width(result):
-    rmse = {target: (np.array(WIDTHS), relative_rmse(result, target)) for target in TARGETS}
-    return curves(
-        "Error against width",
-        "One hidden layer of ReLUs, best of the draws, on a test grid. Straight lines fall as a power of the width.",
-        "hidden units",
-        [("RMSE over the target's deviation", rmse)],
-        log_x=True,
-        log_y=True,
-    )
-
-
-def fits(result):
-    _, (x_test, y_test) = on_interval(result.config, list(TARGETS.values()))
-    panels = []
-    for number, target in enumerate(TARGETS):
-        shown = {
-            f"{width} units": (x_test[:, 0], result.examined["predicted"][0, WIDTHS.index(width), number])
-            for width in (2, 8, 64)
-        }
-        panels.append((f"{target} (in deviations)", {"target": (x_test[:, 0], y_test[:, number]), **shown}))
-    return curves("What one hidden layer makes of four targets", "Of one draw.", "x", panels)
-
-
-def pieces_against_units():
-    k = np.arange(1, 11)
-    series = {
-        "depth: 2k units in k layers": (2 * k, 2.0**k),
-        "one layer of as many units: at most": (2 * k, 2.0 * k + 1),
-    }
-    caption = "A composition doubles the number of pieces; a further unit in the same layer adds one."
-    return curves("Linear pieces that ReLUs can make", caption, "ReLUs", [("linear pieces", series)], log_y=True)
-
-
-def training_curves(result, title, floor=None):
-    """Unexplained variance of the best draw of each network over training."""
-    steps, errors = result.probes.steps, result.probes["unexplained"].min((3, 4))
-    series = {name: (steps, errors[:, :, i].T) for i, name in enumerate(result.model)}
-    label = "unexplained share of the variance"
-    caption = "The best of the draws at each step."
-    references = {label: floor} if floor else None
-    return curves(title, caption, "training step", [(label, series)], log_y=True, references=references)
-
-
-def fits_by_activation(result):
-    """Two panels: what the activations that train make of the target, and what the others do."""
-    _, (x_test, y_test) = on_interval(result.config, [lambda x: np.sin(np.pi * x) + 0.5 * np.cos(np.pi * x)])
-    x = x_test[:, 0]
-    panels = []
-    for label, names in (
-        ("fitted function: these train", TRAINABLE),
-        ("fitted function: these are limited", [name for name in REASONS if name not in TRAINABLE]),
-    ):
-        fitted = {name: (x, result.examined["predicted"][0, list(REASONS).index(name), 0]) for name in names}
-        panels.append((label, {"target": (x, y_test[:, 0]), **fitted}))
-    caption = f"One hidden layer of {UNITS} units, trained alike; min is min(x, x/2). Of one draw."
-    return curves("What an activation function lets a network learn", caption, "x", panels)
-
-
-def activation_table(result):
-    rows = [
-        [
-            name,
-            float(unexplained(name, np.mean)(result).mean()),
-            float(result.examined["first_layer_moved"][:, list(REASONS).index(name)].mean()),
-            reason,
-        ]
-        for name, reason in REASONS.items()
-    ]
-    columns = ["activation", "unexplained share of the variance", "largest change in the first layer", "why"]
-    caption = "Means over draws and seeds."
-    return table("Which activation functions train", caption, columns, rows)
 
 
 EXPERIMENT = Experiment(

@@ -14,16 +14,15 @@ import optax
 from probes.optimization import (
     METHODS,
     adam_steps,
+    convergence,
     dropout_moments,
     explained,
-    fitted_rate,
-    theory,
+    recorded_errors,
     trajectory,
     variance_ratios,
 )
-from reporting import sweeps
+from reporting import optimizers
 from reporting.claims import Stated, by_id, judge_all
-from reporting.figures import curves
 from training import sweep
 from training.config import override, setting
 from training.experiment import Experiment, Loss, Task
@@ -114,30 +113,21 @@ def sgd_task(config):
 def against_torch():
     """What the claims about SGD's flags are made of; no seed is in it."""
     recorded = dict(np.load(TORCH))
-    matrix, offset = recorded["matrix"], recorded["offset"]
-    rows_C5, steps_K, torch_CKP = (recorded[name] for name in ("flags_C5", "steps_K", "trajectories_CKP"))
 
     def errors(make):
         """The largest difference [C] from PyTorch's parameters."""
-        found = np.zeros(len(rows_C5))
-        for nesterov, maximize in ((False, False), (False, True), (True, False), (True, True)):
-            rows = np.flatnonzero((rows_C5[:, 3:] == (nesterov, maximize)).all(-1))
 
-            def run(rates, nesterov=nesterov, maximize=maximize):
-                options = SGDConfig(recorded["learning_rate"], *rates, nesterov=nesterov, maximize=maximize)
-                start = jnp.asarray(recorded["start_P"])
-                return trajectory(make(options), lambda x, _: matrix.T @ jnp.tanh(matrix @ x - offset), start, 100)
+        def optimizer(rates, nesterov, maximize):
+            return make(SGDConfig(recorded["learning_rate"], *rates, nesterov=nesterov, maximize=maximize))
 
-            ours = jax.jit(jax.vmap(run))(tuple(jnp.asarray(rows_C5[rows, :3].T)))
-            found[rows] = np.abs(np.asarray(ours)[:, steps_K] - torch_CKP[rows]).max((1, 2))
-        return found
+        return recorded_errors(recorded, optimizer)
 
     with jax.enable_x64(True):
         ours_C, dampened_C, flipped_C = errors(sgd), errors(misread_dampening), errors(misread_maximize)
         still = partial(trajectory, gradient=lambda x, _: jnp.zeros_like(x), start_P=jnp.ones(1), num_steps=100)
         ascent = SGDConfig(0.1, weight_decay=0.05, maximize=True)
         decaying, growing = (np.asarray(still(make(ascent))[:, 0]) for make in (sgd, misread_maximize))
-    momentum, dampening, decay, _, maximize = rows_C5.T > 0
+    momentum, dampening, decay, _, maximize = recorded["flags_C5"].T > 0
     powers = np.arange(101)
     decay_error = max(np.abs(decaying - 0.995**powers).max(), np.abs(growing - 1.005**powers).max())
     return {
@@ -174,31 +164,8 @@ def quadratics_task(config):
     def measure(variables):
         basis, _ = np.linalg.qr(np.asarray(variables["params"]["basis"], float))
         start = np.asarray(variables["params"]["start"], float)
-        matrices = np.array([basis * np.geomspace(1, kappa, D) @ basis.T for kappa in CONDITIONS])
-        rates, momenta, expected = np.array([theory(kappa) for kappa in CONDITIONS]).transpose(1, 2, 0)
-
-        @partial(jax.jit, static_argnames="nesterov")
-        def distances(rate, momentum, matrix, nesterov):
-            def run(rate, momentum, matrix):
-                optimizer = sgd(SGDConfig(rate, momentum, nesterov=nesterov))
-                path = trajectory(optimizer, lambda x, _: matrix @ x, jnp.asarray(start), config.quadratic_steps)
-                return jnp.sqrt(jnp.sum(path**2, axis=-1))
-
-            return jax.vmap(run)(rate, momentum, matrix)
-
-        with jax.enable_x64(True):
-            found = [np.asarray(distances(*each, matrices, name == "Nesterov"))
-                     for *each, name in zip(rates, momenta, METHODS, strict=True)]  # fmt: skip
-        distance_MKT = np.array(found)
-        fitted = np.apply_along_axis(fitted_rate, -1, distance_MKT)
-        near = distance_MKT[:, SHOWN] <= 1e-6 * distance_MKT[:, SHOWN, :1]
-        return {
-            "rate_error": np.abs(np.log(fitted) / np.log(expected) - 1).max(-1),
-            "fitted_rate": fitted,
-            "expected_rate": expected,
-            "steps_to_a_millionth": np.where(near.any(-1), near.argmax(-1), np.nan),
-            "distance": distance_MKT[:, SHOWN, : min(config.quadratic_steps, 800)],
-        }
+        make = lambda rate, momentum, nesterov: sgd(SGDConfig(rate, momentum, nesterov=nesterov))  # noqa: E731
+        return convergence(make, basis, start, CONDITIONS, config.quadratic_steps, SHOWN)
 
     return Task(model=None, init=init, evaluate=evaluate, measure=measure)
 
@@ -413,7 +380,7 @@ def exactly(config, values, seed, at_once):
 def one_run(config, values, seed):
     """A trial compiled and trained for itself, with plain numbers in its config, as a loop over runs would."""
     task = network_task(override(config, {path: float(x[0]) for path, x in values.items()}))
-    state, _ = jax.jit(repeat(train_step(task)))(jax.jit(partial(init_state, task))(seed), config.num_steps)
+    state = jax.jit(repeat(train_step(task)))(jax.jit(partial(init_state, task))(seed), config.num_steps)
     total, weight = jax.jit(task.evaluate)(variables(state))["loss"]
     return float(total / weight)
 
@@ -466,226 +433,90 @@ def forward_ratio(fan_in, fan_out):
     return 2 * fan_in / (fan_in + fan_out)
 
 
+def stated(arm, id, statement, measure, **bounds):
+    return Stated(id, statement, (arm,), measure, bounds)
+
+
+# A claim in a line or two: the statement, then the measure and its bounds.
+# fmt: off
 STATED = [
-    Stated(
-        "1",
+    stated("sgd", "1",
         "SGD equals torch.optim.SGD for all 20 legal combinations of flags: largest error over 100 steps",
-        ("sgd",),
-        examined("torch_error"),
-        {"at_most": LIKE_TORCH},
-    ),
-    Stated(
-        "2a",
-        "dampening scales the new gradient: the same error where momentum is dampened",
-        ("sgd",),
-        examined("torch_error_dampened"),
-        {"at_most": LIKE_TORCH},
-    ),
-    Stated(
-        "2b",
-        "it does not scale the old momentum: least error of that reading",
-        ("sgd",),
-        examined("misread_dampening_error"),
-        {"at_least": APART},
-    ),
-    Stated(
-        "3a",
-        "without weight decay, maximize only flips the last sign: largest error of that reading",
-        ("sgd",),
-        examined("flipped_error_without_decay"),
-        {"at_most": LIKE_TORCH},
-    ),
-    Stated(
-        "3b",
-        "with weight decay the two do not commute: least error of that reading",
-        ("sgd",),
-        examined("flipped_error_with_decay"),
-        {"at_least": APART},
-    ),
-    Stated(
-        "3c",
+        examined("torch_error"), at_most=LIKE_TORCH),
+    stated("sgd", "2a", "dampening scales the new gradient: the same error where momentum is dampened",
+        examined("torch_error_dampened"), at_most=LIKE_TORCH),
+    stated("sgd", "2b", "it does not scale the old momentum: least error of that reading",
+        examined("misread_dampening_error"), at_least=APART),
+    stated("sgd", "3a", "without weight decay, maximize only flips the last sign: largest error of that reading",
+        examined("flipped_error_without_decay"), at_most=LIKE_TORCH),
+    stated("sgd", "3b", "with weight decay the two do not commute: least error of that reading",
+        examined("flipped_error_with_decay"), at_least=APART),
+    stated("sgd", "3c",
         "the weights decay as (1 - rate x decay)^t while ascending, with the last sign flipped they grow: error",
-        ("sgd",),
-        examined("decay_error"),
-        {"at_most": EXACT},
-    ),
-    *(
-        Stated(
-            f"4{letter}",
-            f"{method} on quadratics of condition 10, 100, 1000 converges at theory's rate: error of its logarithm",
-            ("quadratics",),
-            examined("rate_error", i),
-            {"at_most": RATE_ERROR},
-        )
-        for i, (letter, method) in enumerate(zip("abc", METHODS, strict=True))
-    ),
-    Stated(
-        "4d",
+        examined("decay_error"), at_most=EXACT),
+    *(stated("quadratics", f"4{letter}",
+        f"{method} on quadratics of condition 10, 100, 1000 converges at theory's rate: error of its logarithm",
+        examined("rate_error", i), at_most=RATE_ERROR)
+      for i, (letter, method) in enumerate(zip("abc", METHODS, strict=True))),
+    stated("quadratics", "4d",
         "momentum is not pointless on a convex problem: steps that the best gradient descent needs, over the heavy "
         "ball's, condition 100",
-        ("quadratics",),
-        momentum_gain,
-        {"at_least": FASTER},
-    ),
-    Stated(
-        "5a",
+        momentum_gain, at_least=FASTER),
+    stated("adam", "5a",
         "Adam's step is a running mean over the root of another, corrected: error of the sums written out, in rates",
-        ("adam",),
-        examined("means_error"),
-        {"at_most": EXACT},
-    ),
-    Stated(
-        "5b",
-        "its first step is the learning rate, whatever the gradient's scale: relative error",
-        ("adam",),
-        examined("first_step_error"),
-        {"at_most": 1e-4},
-    ),
-    Stated(
-        "5c",
-        "uncorrected it would be too long, not too short: first step in learning rates",
-        ("adam",),
-        examined("uncorrected_first_step"),
-        {"at_least": 3.16, "at_most": 3.165},
-    ),
-    Stated(
-        "5d",
-        "gradients 10,000-fold apart give steps of one size: largest over least",
-        ("adam",),
-        examined("spread"),
-        {"at_most": 1.5},
-    ),
-    Stated(
-        "5e",
-        "so, against SGD, parameters with small gradients gain: rank correlation of gain and gradient",
-        ("adam",),
-        examined("gain_correlation"),
-        {"at_most": -0.9},
-    ),
-    Stated(
-        "5f",
-        "of equally large gradients, noise moves a parameter by sqrt((1-b1)/(1+b1)) = .229 rates",
-        ("adam",),
-        examined("noise_size"),
-        between(np.sqrt(0.1 / 1.9)),
-    ),
-    Stated(
-        "5g",
-        "and a steady gradient by a whole rate: relative error",
-        ("adam",),
-        examined("steady_size_error"),
-        {"at_most": 1e-4},
-    ),
-    *(
-        Stated(
-            f"6{letter}",
-            f"a Xavier layer of {fan_in} to {fan_out} multiplies the variance by 2 fan_in / (fan_in + fan_out)",
-            ("xavier",),
-            examined(f"forward/{layer_name(fan_in, fan_out)}"),
-            between(forward_ratio(fan_in, fan_out)),
-        )
-        for letter, (fan_in, fan_out) in zip("abc", LAYERS, strict=True)
-    ),
-    Stated(
-        "6d",
-        "backward the other way round: 784 to 10",
-        ("xavier",),
-        examined(f"backward/{layer_name(*LAYERS[0])}"),
-        between(forward_ratio(*LAYERS[0][::-1])),
-    ),
-    Stated(
-        "6e",
-        "no weight exceeds sqrt(6 / (fan_in + fan_out)): largest over that, 300 to 300",
-        ("xavier",),
-        examined(f"largest/{layer_name(*LAYERS[2])}"),
-        {"at_least": 0.99, "at_most": 1.000001},
-    ),
-    Stated(
-        "7a",
+        examined("means_error"), at_most=EXACT),
+    stated("adam", "5b", "its first step is the learning rate, whatever the gradient's scale: relative error",
+        examined("first_step_error"), at_most=1e-4),
+    stated("adam", "5c", "uncorrected it would be too long, not too short: first step in learning rates",
+        examined("uncorrected_first_step"), at_least=3.16, at_most=3.165),
+    stated("adam", "5d", "gradients 10,000-fold apart give steps of one size: largest over least",
+        examined("spread"), at_most=1.5),
+    stated("adam", "5e", "so, against SGD, parameters with small gradients gain: rank correlation of gain and gradient",
+        examined("gain_correlation"), at_most=-0.9),
+    stated("adam", "5f", "of equally large gradients, noise moves a parameter by sqrt((1-b1)/(1+b1)) = .229 rates",
+        examined("noise_size"), **between(np.sqrt(0.1 / 1.9))),
+    stated("adam", "5g", "and a steady gradient by a whole rate: relative error",
+        examined("steady_size_error"), at_most=1e-4),
+    *(stated("xavier", f"6{letter}",
+        f"a Xavier layer of {fan_in} to {fan_out} multiplies the variance by 2 fan_in / (fan_in + fan_out)",
+        examined(f"forward/{layer_name(fan_in, fan_out)}"), **between(forward_ratio(fan_in, fan_out)))
+      for letter, (fan_in, fan_out) in zip("abc", LAYERS, strict=True)),
+    stated("xavier", "6d", "backward the other way round: 784 to 10",
+        examined(f"backward/{layer_name(*LAYERS[0])}"), **between(forward_ratio(*LAYERS[0][::-1]))),
+    stated("xavier", "6e", "no weight exceeds sqrt(6 / (fan_in + fan_out)): largest over that, 300 to 300",
+        examined(f"largest/{layer_name(*LAYERS[2])}"), at_least=0.99, at_most=1.000001),
+    stated("dropout", "7a",
         "dropout with gamma = 1/(1-p) keeps the expectation, p from .1 to .8: largest relative error",
-        ("dropout",),
-        relative_error("mean_ratio", np.ones(len(DROPPED))),
-        {"at_most": 0.01},
-    ),
-    Stated(
-        "7b",
+        relative_error("mean_ratio", np.ones(len(DROPPED))), at_most=0.01),
+    stated("dropout", "7b",
         "but not the variance: a sum's grows by p/(1-p) times its summands' squares: largest relative error of that",
-        ("dropout",),
-        relative_error("variance_of_sum", np.array(DROPPED) / (1 - np.array(DROPPED))),
-        {"at_most": SAMPLING_ERROR},
-    ),
-    Stated(
-        "7c",
-        "in evaluation it changes nothing: largest change",
-        ("dropout",),
-        examined("evaluation_change"),
-        {"at_most": 0.0},
-    ),
-    Stated(
-        "8a",
+        relative_error("variance_of_sum", np.array(DROPPED) / (1 - np.array(DROPPED))), at_most=SAMPLING_ERROR),
+    stated("dropout", "7c", "in evaluation it changes nothing: largest change",
+        examined("evaluation_change"), at_most=0.0),
+    stated("search", "8a",
         "256 trials at once train more trials a second than runs one after another, compilation included: ratio",
-        ("search",),
-        ratio("trials_a_second_compiled"),
-        {"at_least": FASTER},
-    ),
-    Stated(
-        "8b",
-        "the same where the program of one trial is compiled only once, compilation left out: ratio",
-        ("search",),
-        ratio("trials_a_second"),
-        {"at_least": FASTER},
-    ),
-    Stated(
-        "8c",
+        ratio("trials_a_second_compiled"), at_least=FASTER),
+    stated("search", "8b", "the same where the program of one trial is compiled only once, compilation left out: ratio",
+        ratio("trials_a_second"), at_least=FASTER),
+    stated("search", "8c",
         "trials at once are the trials one after another: largest relative difference of final losses, float32",
-        ("search",),
-        examined("largest_difference"),
-        {"at_most": 1e-3},
-    ),
-    Stated(
-        "8d",
-        "trials that diverge do not harm their neighbours: change of the others' losses",
-        ("search",),
-        neighbours,
-        {"at_most": 0.0},
-    ),
-    Stated(
-        "8e",
-        "the learning rate decides: share of the rank variance of final losses that it explains",
-        ("search",),
-        examined("explained", 0),
-        {"at_least": 0.5},
-    ),
-    Stated(
-        "8f",
-        "a weight decay below 1e-6 does not: the same share",
-        ("search",),
-        examined("explained", 1),
-        {"at_most": 0.15},
-    ),
-    Stated(
-        "8g",
+        examined("largest_difference"), at_most=1e-3),
+    stated("search", "8d", "trials that diverge do not harm their neighbours: change of the others' losses",
+        neighbours, at_most=0.0),
+    stated("search", "8e", "the learning rate decides: share of the rank variance of final losses that it explains",
+        examined("explained", 0), at_least=0.5),
+    stated("search", "8f", "a weight decay below 1e-6 does not: the same share",
+        examined("explained", 1), at_most=0.15),
+    stated("search", "8g",
         "a grid over both wastes trials: best of 16 on grids, less the best of 16 at random, mean squared error",
-        ("search",),
-        examined("grid_lag"),
-        {"above": 0.0},
-    ),
-    Stated(
-        "8h",
-        "60 random trials hold one of the best 5 %: share of bootstrap samples",
-        ("search",),
-        examined("found_top"),
-        {"at_least": 0.95},
-    ),
-    Stated(
-        "8i",
-        "the difference of 8c is rounding: the same in float64 (stated after 8c had failed)",
-        ("search",),
-        examined("largest_difference_float64"),
-        {"at_most": 1e-6},
-    ),
-    Stated("8j", "share of the random trials that diverge", ("search",), examined("diverged_share"), {}),
+        examined("grid_lag"), above=0.0),
+    stated("search", "8h", "60 random trials hold one of the best 5 %: share of bootstrap samples",
+        examined("found_top"), at_least=0.95),
+    stated("search", "8i", "the difference of 8c is rounding: the same in float64 (stated after 8c had failed)",
+        examined("largest_difference_float64"), at_most=1e-6),
+    stated("search", "8j", "share of the random trials that diverge", examined("diverged_share")),
 ]
+# fmt: on
 
 
 def claims(results):
@@ -698,48 +529,17 @@ def claims(results):
 
 def figures(results):
     """The figures of the report, for whatever arms were run."""
-    drawn = {"search": search_figures, "quadratics": quadratic_figure, "sgd": decay_figure, "adam": adam_figure}
-    return [figure for arm, draw in drawn.items() if arm in results for figure in draw(results[arm])]
-
-
-def search_figures(result):
-    found = result.examined
-    random = dict(zip(AXES, found["random_values"][0], strict=True))
-    losses = {"random": found["random_loss"], "grid": found["grid_loss"]}
-    return [
-        sweeps.best_so_far(losses, "mean squared error", log_y=True),
-        sweeps.slices(AXES, random, found["random_loss"][0], "mean squared error"),
-    ]
-
-
-def quadratic_figure(result):
-    distance_SMT = result.examined["distance"]
-    steps = np.arange(distance_SMT.shape[-1])
-    # Below the least number whose scale is drawn well there is nothing to see.
-    series = {name: (steps, np.maximum(distance_SMT[:, i], 1e-16)) for i, name in enumerate(METHODS)}
-    for i, name in enumerate(METHODS):
-        rate = result.examined["expected_rate"][0, i, SHOWN]
-        series[f"slope of theory, {name}"] = (steps, np.maximum(distance_SMT[:, i, 0].mean() * rate**steps, 1e-16))
-    caption = f"Distance to the minimum of a quadratic of condition {CONDITIONS[SHOWN]:g}, cut off at 1e-16."
-    return [curves("Momentum on a convex quadratic", caption, "step", [("distance", series)], log_y=True)]
-
-
-def decay_figure(result):
-    steps = np.arange(101)
-    series = {
-        "maximize": (steps, result.examined["decaying"]),
-        "last sign flipped": (steps, result.examined["growing"]),
-    }
-    caption = "A weight whose gradient is 0, rate .1 and weight decay .05: ascending still lets it decay."
-    return [curves("Maximize is not a flipped sign", caption, "step", [("weight", series)])]
-
-
-def adam_figure(result):
-    scales = result.examined["scale"][0]
-    series = {"Adam": (scales, result.examined["size"]), "SGD": (scales, scales)}
-    caption = "Root mean square step, in learning rates, of parameters whose gradients are noise of these scales."
-    panels = [("step (learning rates)", series)]
-    return [curves("Which parameters move", caption, "scale of the gradient", panels, log_x=True, log_y=True)]
+    found, measured = [], {arm: result.examined for arm, result in results.items()}
+    if "search" in results:
+        found += optimizers.search_figures(AXES, measured["search"])
+    if "quadratics" in results:
+        distance, rate = (measured["quadratics"][name] for name in ("distance", "expected_rate"))
+        found += optimizers.quadratic_figure(METHODS, distance, rate[0, :, SHOWN], CONDITIONS[SHOWN])
+    if "sgd" in results:
+        found += optimizers.decay_figure(measured["sgd"]["decaying"], measured["sgd"]["growing"])
+    if "adam" in results:
+        found += optimizers.adam_figure(measured["adam"]["scale"][0], measured["adam"]["size"])
+    return found
 
 
 EXPERIMENT = Experiment(

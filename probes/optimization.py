@@ -3,6 +3,8 @@
 Axes: P parameters, T steps, G parameters with gradients of different scales, N trials or rows.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -47,6 +49,69 @@ def fitted_rate(distance_T):
     steps = np.flatnonzero(distance_T > 1e-280)
     steps = steps[len(steps) // 2 :]
     return np.exp(np.polyfit(steps, np.log(distance_T[steps]), 1)[0])
+
+
+def recorded_errors(recorded, make):
+    """The largest difference [C] of parameters from recorded trajectories of SGD, for C combinations of flags.
+
+    Args:
+      recorded: {"matrix", "offset": of the loss sum(log cosh(matrix @ x - offset)); "start_P"; "flags_C5": momentum,
+        dampening, weight decay, nesterov, maximize; "trajectories_CKP" at steps "steps_K"}.
+      make: ((momentum, dampening, weight decay), nesterov, maximize) -> optimizer.
+    """
+    matrix, offset = recorded["matrix"], recorded["offset"]
+    rows_C5, steps_K, recorded_CKP = (recorded[name] for name in ("flags_C5", "steps_K", "trajectories_CKP"))
+    found = np.zeros(len(rows_C5))
+    for nesterov, maximize in ((False, False), (False, True), (True, False), (True, True)):
+        rows = np.flatnonzero((rows_C5[:, 3:] == (nesterov, maximize)).all(-1))
+
+        def run(rates, nesterov=nesterov, maximize=maximize):
+            start = jnp.asarray(recorded["start_P"])
+            optimizer = make(rates, nesterov, maximize)
+            return trajectory(optimizer, lambda x, _: matrix.T @ jnp.tanh(matrix @ x - offset), start, 100)
+
+        ours = jax.jit(jax.vmap(run))(tuple(jnp.asarray(rows_C5[rows, :3].T)))
+        found[rows] = np.abs(np.asarray(ours)[:, steps_K] - recorded_CKP[rows]).max((1, 2))
+    return found
+
+
+def convergence(make, basis_PP, start_P, conditions, num_steps, shown):
+    """How METHODS converge on quadratics 1/2 x^T A x of several condition numbers, in float64.
+
+    Args:
+      make: (learning rate, momentum, nesterov) -> optimizer.
+      basis_PP: eigenvectors of A, whose eigenvalues are spread geometrically from 1 to the condition number.
+      shown: index of the condition number whose distances are returned.
+    Returns:
+      {"rate_error" [methods]: largest relative error of the logarithm of the fitted rate; "fitted_rate",
+      "expected_rate" [methods, conditions]; "steps_to_a_millionth" [methods]: NaN where never; "distance"
+      [methods, steps]: to the minimum, of at most 800 steps}; the last two for the condition that is shown.
+    """
+    matrices = np.array([basis_PP * np.geomspace(1, kappa, len(start_P)) @ basis_PP.T for kappa in conditions])
+    rates, momenta, expected = np.array([theory(kappa) for kappa in conditions]).transpose(1, 2, 0)
+
+    @partial(jax.jit, static_argnames="nesterov")
+    def distances(rate, momentum, matrix, nesterov):
+        def run(rate, momentum, matrix):
+            optimizer = make(rate, momentum, nesterov)
+            path = trajectory(optimizer, lambda x, _: matrix @ x, jnp.asarray(start_P), num_steps)
+            return jnp.sqrt(jnp.sum(path**2, axis=-1))
+
+        return jax.vmap(run)(rate, momentum, matrix)
+
+    with jax.enable_x64(True):
+        found = [np.asarray(distances(*each, matrices, name == "Nesterov"))
+                 for *each, name in zip(rates, momenta, METHODS, strict=True)]  # fmt: skip
+    distance_MKT = np.array(found)
+    fitted = np.apply_along_axis(fitted_rate, -1, distance_MKT)
+    near = distance_MKT[:, shown] <= 1e-6 * distance_MKT[:, shown, :1]
+    return {
+        "rate_error": np.abs(np.log(fitted) / np.log(expected) - 1).max(-1),
+        "fitted_rate": fitted,
+        "expected_rate": expected,
+        "steps_to_a_millionth": np.where(near.any(-1), near.argmax(-1), np.nan),
+        "distance": distance_MKT[:, shown, : min(num_steps, 800)],
+    }
 
 
 def adam_steps(noise_TG, scales_G, b1=0.9, b2=0.999, learning_rate=1e-3):

@@ -8,34 +8,57 @@ import numpy as np
 from reporting import page, sweeps
 from reporting.claims import number_text
 from reporting.tables import table
-from training import run, sweep
+from training import files, run, sweep
 from training.experiment import UserError
 from training.progress import say
 
 METRIC = "loss"
+TRIALS = "trials.json"
 SHOWN = 10  # best trials of an arm in the report
 
 
-def search(workdir, name, experiment, arm_configs, axes, values, *, command, facts, began):
+def search(workdir, name, experiment, arm_configs, axes, values, *, command, began):
     """Trains all trials in each arm that trains anything, and writes trials.json and report.html.
 
     Args:
       axes, values: of ``training.sweep``, {path: Axis} and {path: [N]}.
-      command, facts, began: as ``reporting.report.write`` takes them.
+      command, began: as ``reporting.report.write`` takes them.
     Returns:
       the best trial of each arm, as text.
     Raises:
       UserError: axes that cannot be swept at once in some arm, or a workdir that holds a run.
     """
-    arm_configs = {arm: config for arm, config in arm_configs.items() if experiment.task(config).optimizer}
+    trained = {arm: run.make_task(experiment, arm, config).optimizer for arm, config in arm_configs.items()}
+    arm_configs = {arm: config for arm, config in arm_configs.items() if trained[arm]}
     if not arm_configs:
         raise UserError(f"{name} has no arm here that trains anything: there is nothing to sweep")
     for config in arm_configs.values():
         sweep.check(config, values)
         sweep.program(experiment.task, config, values, config.num_steps)  # traced, before anything is written
     folder = run.make_folder(workdir)
-    if (folder / "config.json").exists():
-        raise UserError(f"{workdir} holds a run; choose another --workdir for the search")
+    if not (folder / TRIALS).exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise UserError(f"{workdir} is not empty and holds no search; choose another --workdir")
+    with files.locked(folder):
+        found = trials_of(experiment, arm_configs, values)
+        trials = {arm: {"values": t.values, "final": t.final, "diverged": t.diverged} for arm, t in found.items()}
+        record = {"experiment": name, "command": command, "arms": {a: asdict(c) for a, c in arm_configs.items()}}
+        run.write_json(folder / TRIALS, record | {"trials": trials} | run.environment())
+        page.write(
+            folder / "report.html",
+            title=f"{name.replace('_', ' ')}: search",
+            question=experiment.question,
+            command=command,
+            claims=[],
+            figures=figures(axes, found),
+            facts={**run.facts(), "wall time": f"{time.monotonic() - began:.1f} s", "date": time.strftime("%Y-%m-%d")},
+            arms=[],
+            notes=["Trials are compared by their final evaluation, one seed each."],
+        )
+    return "\n".join(_best_line(arm, trials) for arm, trials in found.items())
+
+
+def trials_of(experiment, arm_configs, values):
+    """{arm: training.sweep.Trials}."""
     found = {}
     for arm, config in arm_configs.items():
         start = time.monotonic()
@@ -43,25 +66,7 @@ def search(workdir, name, experiment, arm_configs, axes, values, *, command, fac
         seconds = time.monotonic() - start
         n, lost = len(found[arm].diverged), int(found[arm].diverged.sum())
         say(f"{arm}: {n} trials of {config.num_steps} steps in {seconds:.1f} s; {lost} diverged")
-    record = {
-        "experiment": name,
-        "command": command,
-        "arms": {a: asdict(c) for a, c in arm_configs.items()},
-    }
-    trials = {arm: {"values": t.values, "final": t.final, "diverged": t.diverged} for arm, t in found.items()}
-    run.write_json(folder / "trials.json", record | {"trials": trials} | run.environment())
-    page.write(
-        folder / "report.html",
-        title=f"{name.replace('_', ' ')}: search",
-        question=experiment.question,
-        command=command,
-        claims=[],
-        figures=figures(axes, found),
-        facts={**facts, "wall time": f"{time.monotonic() - began:.1f} s", "date": time.strftime("%Y-%m-%d")},
-        arms=[],
-        notes=["Trials are compared by their final evaluation, one seed each."],
-    )
-    return "\n".join(_best_line(arm, trials) for arm, trials in found.items())
+    return found
 
 
 def figures(axes, found):

@@ -17,7 +17,12 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 GUIDE = ROOT / "docs" / "your_own_experiment.md"
 GUIDES_FILE = "experiments/previous_token.py"  # where the guide tells its reader to put the experiment
 PACKAGES = ("experiments", "models", "data", "probes", "training", "reporting", "benchmarks", "docs", "tests")
-FOREIGN_FLAGS = {"help", "extra-index-url"}  # absl's and pip's
+# Of absl, pip, sha256sum, XLA, TensorBoard, SLURM and gcloud.
+FOREIGN_FLAGS = {
+    *("help", "extra-index-url", "check", "xla_force_host_platform_device_count", "logdir", "nodes", "ntasks-per-node"),
+    *("gpus-per-node", "requeue", "open-mode", "time", "signal", "kill-on-bad-exit"),
+    *("zone", "accelerator-type", "version", "spot", "worker", "command"),
+}
 SINGLE = parallel.SINGLE
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

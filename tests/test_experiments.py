@@ -1,6 +1,7 @@
 """Every experiment: a small run of it, its claims, figures and docs page.
 
-Each has a test file of its own, test_experiments_NAME.py, whose SMALL overrides make a run of seconds.
+Each has a test file of its own, test_experiments_NAME.py, whose SMALL overrides make a run of seconds, if need be of
+some ARMS only.
 """
 
 import dataclasses
@@ -24,9 +25,10 @@ each_experiment = pytest.mark.parametrize("name", experiments.names())
 @each_experiment
 def test_a_small_run_reports(name, tmp_path):
     experiment = experiments.load(name)
-    small = importlib.import_module(f"test_experiments_{name}").SMALL
-    config = override(experiment.config, small)
-    arm_configs = run.select_arms(experiment, config, experiment.default_arms, {})
+    tests = importlib.import_module(f"test_experiments_{name}")
+    config = override(experiment.config, tests.SMALL)
+    arms = getattr(tests, "ARMS", experiment.default_arms)
+    arm_configs = run.select_arms(experiment, config, arms, {})
     tasks = run.make_tasks(experiment, arm_configs, SINGLE)
     with run.open_workdir(tmp_path, name, config, arm_configs, 2):
         results = run.train(experiment, tasks, arm_configs, tmp_path, SINGLE, num_seeds=2)

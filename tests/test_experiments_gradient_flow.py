@@ -7,6 +7,7 @@ import pytest
 
 import experiments
 from experiments import gradient_flow
+from probes import gradient_identities
 from training.config import override
 
 SMALL = {
@@ -83,7 +84,7 @@ def test_exact_statements_hold():
         assert found[name] <= gradient_flow.EXACT
     assert found["sigmoid_greatest"] == 0.25  # at zero, which is among the points
     assert found["layernorm_reads_other_rows"] == 0.0 < found["batchnorm_reads_other_rows"]
-    np.testing.assert_allclose(found["linear_rnn_slopes"], np.log(gradient_flow.RADII), atol=0.01)
+    np.testing.assert_allclose(found["linear_rnn_slopes"], np.log(gradient_identities.RADII), atol=0.01)
 
 
 @pytest.mark.parametrize(("field", "message"), [("num_draws", "at least 1"), ("num_layers", "at least 3")])

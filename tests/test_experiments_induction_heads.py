@@ -10,6 +10,7 @@ from training import parallel, run
 from training.experiment import History
 
 SINGLE = parallel.SINGLE
+ARMS = ("two_layer",)  # test_contract.py runs others
 SMALL = {
     "num_steps": 2,
     "batch_size": 4,

@@ -101,7 +101,7 @@ def params_at(step):
     """The parameters' hash at a step of that run, computed without the loop."""
     config = override(regression.EXPERIMENT.config, {"num_steps": 200})
     task = regression.task(config)
-    state, _ = jax.jit(repeat(train_step(task)))(init_state(task, 0), step)
+    state = jax.jit(repeat(train_step(task)))(init_state(task, 0), step)
     return checkpoint.params_sha256(jax.device_get(state.params))
 
 
@@ -251,7 +251,7 @@ def test_however_a_program_ends_its_last_save_is_committed(tmp_path, end):
     assert checkpoint.newest(tmp_path) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_saves_and_ends_within_ten_seconds(whole, tmp_path, number):
     workdir = tmp_path / "run"
     # No checkpoint is due: only the signal's own is there to go on from.
@@ -346,7 +346,11 @@ def test_evaluation_reads_no_optimiser_state_and_leaves_the_folder_as_it_was(who
     assert checkpoint.restore_variables(without, 200, state)
 
 
-RESUMED_ON = [("single", ""), ("mesh", "data=4"), ("mesh", "data=2,fsdp=2,model=2")]
+RESUMED_ON = [
+    ("single", ""),
+    ("mesh", "data=2,fsdp=2,model=2"),
+    pytest.param("mesh", "data=4", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("kind", "mesh"), RESUMED_ON)
@@ -357,8 +361,8 @@ def test_what_eight_devices_saved_any_number_restores(tiny, tmp_path, kind, mesh
 
     def thirty_steps(placement, state):
         steps = parallel.train_steps(placement, task, 1)
-        _, metrics = steps(parallel.place(placement, state), 30)
-        return np.divide(*parallel.local(placement, metrics)["loss"])
+        state = steps(parallel.place(placement, state), 30)
+        return np.divide(*parallel.local(placement, state.sums)["loss"])
 
     eight = parallel.choose("pmap")
     state = parallel.initial(eight, task, [0])
@@ -434,6 +438,26 @@ def test_when_a_peer_dies_the_other_ends_and_a_restart_goes_on(tmp_path, victim)
     for process in [*two_processes(*flags), *two_processes(*SLOW_RUN, f"--workdir={tmp_path / 'whole'}")]:
         done(process)
     assert final(tmp_path / "run") == final(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_when_one_process_fails_alone_both_end(small_disk):
+    """Metrics are written by the first process only: so only it finds the disk full."""
+    filler = small_disk / "filler"
+    flags = ["--arms=plain", "--config.seconds=0.02", "--config.num_steps=2000", "--config.checkpoint_every=5000"]
+    processes = two_processes(*flags, f"--workdir={small_disk / 'run'}")
+    eventually(lambda: logged_step(small_disk / "run") >= 4)
+    with contextlib.suppress(OSError), filler.open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+    began = time.monotonic()
+    err = processes[0].communicate(timeout=120)[1]
+    processes[1].communicate(timeout=120)
+    assert time.monotonic() - began < 60
+    assert processes[0].returncode == 1, err
+    assert "could not be written" in err
+    assert processes[1].returncode != 0
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from training.experiment import UserError
 
 EXPERIMENT = regression.EXPERIMENT
 CONFIG = override(EXPERIMENT.config, {"num_steps": 6, "eval_every": 3})
-PAGE = {"command": "python train.py", "facts": {}, "began": 0.0}
+PAGE = {"command": "python train.py", "began": 0.0}
 
 
 def run(folder, text="optimizer.learning_rate=log(1e-3,1e3)", arms=("plain",), num_trials=9, config=CONFIG):
@@ -48,7 +48,7 @@ def test_arms_that_train_nothing_are_left_out(tmp_path):
 
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="holds a run"):
+    with pytest.raises(UserError, match="holds no search"):
         run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 

@@ -30,10 +30,10 @@ def trained(task, kind, mesh="", num_seeds=1, steps=20):
         for step in range(steps):
             batches = [task.batch(seed, step) for seed in range(num_seeds)]
             batch = jax.tree.map(lambda *x: np.stack(x), *batches) if num_seeds > 1 else batches[0]
-            state, metrics = run(state, parallel.place_batch(placement, batch, num_seeds))
+            state = run(state, parallel.place_batch(placement, batch, num_seeds))
     else:
-        state, metrics = run(state, steps)
-    return jax.device_get((parallel.gathered(placement, state), parallel.local(placement, metrics)))
+        state = run(state, steps)
+    return jax.device_get(parallel.gathered(placement, state))
 
 
 @pytest.fixture(scope="module")
@@ -43,26 +43,26 @@ def single():
 
 @pytest.mark.parametrize(("kind", "mesh"), PLACEMENTS)
 def test_masks_that_differ_between_devices_give_the_same_training(single, kind, mesh):
-    other, metrics = trained(TASK, kind, mesh)
+    other = trained(TASK, kind, mesh)
     assert other.step == 20
-    np.testing.assert_allclose(other.params["w"], single[0].params["w"], rtol=0, atol=1e-5)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), metrics, single[1])
+    np.testing.assert_allclose(other.params["w"], single.params["w"], rtol=0, atol=1e-5)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), other.sums, single.sums)
 
 
 @pytest.mark.parametrize(("kind", "mesh"), [("single", ""), *PLACEMENTS[:2]])
 def test_uneven_microbatches_give_the_same_training(single, kind, mesh):
     task = replace(TASK, accumulate=2)
-    other, metrics = trained(task, kind, mesh)
-    np.testing.assert_allclose(other.params["w"], single[0].params["w"], rtol=0, atol=1e-5)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), metrics, single[1])
+    other = trained(task, kind, mesh)
+    np.testing.assert_allclose(other.params["w"], single.params["w"], rtol=0, atol=1e-5)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), other.sums, single.sums)
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3])
 @pytest.mark.parametrize(("kind", "mesh"), [("single", ""), *PLACEMENTS[:2]])
 def test_batches_made_on_the_host_give_the_same_training(kind, mesh, num_seeds):
     on_host = replace(TASK, batch=lambda *at: jax.device_get(TASK.batch(*at)), batch_on_host=True)
-    here, _ = trained(on_host, kind, mesh, num_seeds, steps=5)
-    there, _ = trained(TASK, "single", "", num_seeds, steps=5)
+    here = trained(on_host, kind, mesh, num_seeds, steps=5)
+    there = trained(TASK, "single", "", num_seeds, steps=5)
     np.testing.assert_allclose(here.params["w"], there.params["w"], rtol=0, atol=1e-5)
 
 
@@ -72,14 +72,14 @@ def transformer(tiny):
     with jax.enable_x64(True):
         _, _, _, tasks = tiny(("two_layer",), d_mlp=32, norm="layernorm", repeats__vocab_size=7, dtype="float64")
         task = replace(tasks["two_layer"], optimizer=optax.adamw(1e-2))
-        return task, trained(task, "single")[0]
+        return task, trained(task, "single")
 
 
 @pytest.mark.parametrize(("kind", "mesh"), QUICK)
 def test_the_transformer_trains_alike_however_it_is_split(transformer, kind, mesh):
     task, single = transformer
     with jax.enable_x64(True):
-        other, _ = trained(task, kind, mesh)
+        other = trained(task, kind, mesh)
     assert other.step == 20
     jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-9), other.params, single.params)
 
@@ -88,14 +88,14 @@ def test_the_transformer_trains_alike_however_it_is_split(transformer, kind, mes
 def in_single_precision(tiny):
     _, _, _, tasks = tiny()
     task = replace(tasks["two_layer"], optimizer=optax.sgd(0.1))
-    return task, trained(task, "single")[0]
+    return task, trained(task, "single")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mesh"), PLACEMENTS)
 def test_in_single_precision_sgd_differs_by_rounding_alone(in_single_precision, kind, mesh):
     task, single = in_single_precision
-    other, _ = trained(task, kind, mesh)
+    other = trained(task, kind, mesh)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-5), other.params, single.params)
 
 
@@ -106,7 +106,7 @@ def test_every_dispatch_shares_one_compilation_the_last_one_included(kind, mesh,
     run = parallel.train_steps(placement, TASK, 1)
     with jax.log_compiles():
         for count in (1, 4, 16, 3):
-            state, _ = run(state, count)
+            state = run(state, count)
     assert sum("Finished XLA compilation of" in record.getMessage() for record in caplog.records) == 1
 
 
@@ -139,10 +139,10 @@ def test_partition_by_rule_by_default_and_where_it_does_not_fit():
 
 @pytest.mark.parametrize("kind", ["single", "pmap", "mesh"])
 def test_seeds_trained_at_once_equal_seeds_trained_alone(kind):
-    together, _ = trained(TASK, kind, num_seeds=3)
+    together = trained(TASK, kind, num_seeds=3)
     for seed in range(3):
         run = parallel.train_steps(parallel.choose("single"), TASK, 1)
-        alone, _ = run(init_state(TASK, seed), 20)
+        alone = run(init_state(TASK, seed), 20)
         np.testing.assert_allclose(together.params["w"][seed], alone.params["w"], rtol=0, atol=1e-5)
 
 
@@ -150,8 +150,8 @@ def test_seeds_side_by_side_equal_seeds_in_turn():
     """An accelerator vmaps over seeds, a CPU maps: the step must be right under both."""
     steps = repeat(jax.vmap(train_step(TASK)))
     states = jax.vmap(partial(init_state, TASK))(jnp.arange(3))
-    side_by_side, _ = jax.jit(steps)(states, 20)
-    in_turn, _ = trained(TASK, "single", num_seeds=3)
+    side_by_side = jax.jit(steps)(states, 20)
+    in_turn = trained(TASK, "single", num_seeds=3)
     np.testing.assert_allclose(side_by_side.params["w"], in_turn.params["w"], rtol=0, atol=1e-6)
 
 

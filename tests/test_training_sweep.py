@@ -108,7 +108,7 @@ def alone(make_task, config, trial, seed):
     task = make_task(override(config, trial | {"num_steps": 7}))
     steps, state, losses = jax.jit(repeat(train_step(task))), init_state(task, seed), []
     for count in (0, 3, 3, 1):
-        state, _ = steps(state, count)
+        state = steps(state, count)
         total, weight = task.evaluate(variables(state))["loss"]
         losses.append(float(total / weight))
     return losses

@@ -48,7 +48,7 @@ def step_folder(arm_folder, step):
 class Saver:
     """Saves an arm's states in the background: the latest two, and every one that was saved with ``keep``.
 
-    Use it as a context: leaving by any way finishes the last save. Every process of a run has one.
+    Use it as a context: leaving by any way finishes the last save. Every process of a run has one; the first seals.
     """
 
     def __init__(self, arm_folder):
@@ -80,7 +80,7 @@ class Saver:
         """
         self.finish()
         ocp = _orbax()
-        items = {"params": state.params, "rest": (state.step, state.seed, state.optimizer)}
+        items = {"params": state.params, "rest": (state.step, state.seed, state.optimizer, state.sums)}
         if state.collections:
             items["collections"] = state.collections
         items = {name: ocp.args.StandardSave(item) for name, item in items.items()}
@@ -115,7 +115,8 @@ class Saver:
             kept = f"step {good[-1]} is the last that is whole" if good else "nothing was saved before it"
             reason = str(self.failure).strip().splitlines()[0][:120]
             raise RunFailed(
-                f"the checkpoint of step {self.step} could not be written: {reason}. {_folder(self.arm_folder)}: {kept}"
+                f"the checkpoint of step {self.step} could not be written: {reason}. In {_folder(self.arm_folder)} "
+                f"{kept}. With the cause mended the same command goes on"
             ) from self.failure
 
 
@@ -161,7 +162,8 @@ def newest(arm_folder, step=None):
     if not unfinished:
         raise UserError(f"{arm_folder} holds no checkpoint")
     damaged = damaged or [f"step {name} (no {files.MANIFEST})" for name in unfinished]
-    raise RunFailed(f"no whole checkpoint in {str(_folder(arm_folder))[-120:]}: {'; '.join(damaged)[:150]}")
+    what, where = "; ".join(damaged)[:110], str(_folder(arm_folder))[-110:]
+    raise RunFailed(f"no whole checkpoint in {where}: {what}. Remove that folder to train the arm anew")
 
 
 def _step_folders(arm_folder):
@@ -204,9 +206,9 @@ def restore_state(arm_folder, step, abstract, shardings=None):
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract, shardings
         )
     params, collections = _restore_variables(arm_folder, step, abstract)
-    rest = (abstract.step, abstract.seed, abstract.optimizer)
-    count, seed, optimizer = _restore_item(arm_folder, step, "rest", rest)
-    return State(count, seed, params, collections, optimizer)
+    rest = (abstract.step, abstract.seed, abstract.optimizer, abstract.sums)
+    count, seed, optimizer, sums = _restore_item(arm_folder, step, "rest", rest)
+    return State(count, seed, params, collections, optimizer, sums)
 
 
 def restore_variables(arm_folder, step, abstract):

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 
-from training import config, signals
+from training import config, processes, signals
 from training.experiment import Interrupted, RunFailed, UserError
 
 FLAGS = flags.FLAGS
@@ -45,7 +45,11 @@ def _start(main, argv):
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     with signals.handled():
-        main(argv)
+        try:
+            main(argv)
+        except BaseException as error:
+            processes.leave({UserError: 2, Interrupted: 130}.get(type(error), 1))
+            raise
 
 
 def _compilation_cache():

@@ -9,8 +9,8 @@ AHEAD = 2  # batches that wait while a step runs
 def batches(make, start, end):
     """Yields make(step) for step = start ... end - 1; a thread makes the next ones meanwhile.
 
-    What ``make`` raises is raised here, at its step. The thread does not outlive the generator, nor hold up the end of
-    the process.
+    What ``make`` raises is raised here, at its step. The thread does not outlive the generator by more than one batch,
+    nor hold up the end of the process.
     """
     waiting, left = queue.Queue(AHEAD), threading.Event()
 
@@ -29,7 +29,8 @@ def batches(make, start, end):
             if left.is_set() or made[1]:
                 return
 
-    threading.Thread(target=work, daemon=True).start()
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
     try:
         for _ in range(start, end):
             batch, error = waiting.get()
@@ -38,3 +39,4 @@ def batches(make, start, end):
             yield batch
     finally:
         left.set()
+        thread.join(timeout=1.0)  # a thread within jax may crash the interpreter's end

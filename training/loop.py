@@ -9,7 +9,7 @@ import numpy as np
 from training import checkpoint, feed, goodput, metrics, parallel, processes, signals
 from training.experiment import Interrupted, RunFailed
 from training.progress import Progress, say
-from training.step import abstract_state, variables
+from training.step import abstract_state, variables, without_sums
 
 SECONDS_A_DISPATCH = 1.0  # between looks at the clock, the progress bar and the signals
 
@@ -62,8 +62,10 @@ def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, 
         Progress(arm, max(start, 0), last) as progress,
     ):
         watch_metric, watch_change = watch or (None, None)
-        logged = metrics.read(folder, num_seeds, up_to=start)["eval"].values
-        watched = logged[watch_metric][-1] if watch_metric in logged else None
+        # Extra checkpoints compare with the last evaluation that was saved.
+        logged, saved = metrics.read(folder, num_seeds, up_to=start)["eval"], checkpoint.steps(folder)
+        compared = [i for i, step in enumerate(logged.steps) if step in saved and watch_metric in logged]
+        watched = logged[watch_metric][compared[-1]] if compared else None
 
         def save(state, keep=False):
             with clock.spend("checkpoint"):
@@ -86,35 +88,37 @@ def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, 
             evaluate_and_save(state, 0, due=True)
             start = 0
         advance = _advancing(placement, task, num_seeds, seeds, start, end, clock) if start < end else None
-        step, dispatch, sums, since, traced = start, 1, None, time.monotonic(), False
+        step, dispatch, traced = start, 1, False
+        since = (start, time.monotonic())
         while step < end:
             due = min(_next(step, config.eval_every), _next(step, config.checkpoint_every), end)
             # The first process's clock decides how long a dispatch is: all must take the same number of steps.
             count = min(int(processes.agree(dispatch)[0, 0]), due - step)
             began = time.monotonic()
             tracing = profile > 0 and not traced and step > start
+            if tracing:
+                count, traced = min(profile, due - step), True
             with clock.spend("train"), _traced(folder) if tracing else contextlib.nullcontext():
-                count, traced = (min(profile, due - step), True) if tracing else (count, traced)
-                state, new_sums = advance(state, count)
-                new_sums = jax.device_get(parallel.local(placement, new_sums))
+                state = advance(state, count)
                 reached = int(np.min(parallel.local(placement, state.step)))
+                sums = jax.device_get(parallel.local(placement, state.sums))
             seconds = time.monotonic() - began
             if reached < step + count:
                 saver.finish()
-                raise RunFailed(_divergence(arm, reached, folder))
+                raise RunFailed(_divergence(arm, step, reached, count, task, folder))
             step = reached
             if count == dispatch and seconds < SECONDS_A_DISPATCH / 2:
                 dispatch *= 2
-            sums = jax.tree.map(np.add, sums, new_sums) if sums else new_sums
             progress.update(step, float(np.mean(ratios(sums)["loss"])))
             interrupted = bool(processes.agree(signals.received())[:, 0].any())
             stopping = step == end or interrupted
             if step % config.eval_every == 0 or step % config.checkpoint_every == 0 or step == last:
-                steps_per_second = np.full(num_seeds, sums["gradient_norm"][1].ravel()[0] / (time.monotonic() - since))
-                values = with_seed_axis(ratios(sums), num_seeds) | {"steps_per_second": steps_per_second}
+                speed = (step - since[0]) / (time.monotonic() - since[1])
+                values = with_seed_axis(ratios(sums), num_seeds) | {"steps_per_second": np.full(num_seeds, speed)}
                 writer.write(step, "train", values)
+                state = without_sums(state)
                 evaluate_and_save(state, step, due=step % config.checkpoint_every == 0 or stopping)
-                sums, since = None, time.monotonic()
+                since = (step, time.monotonic())
             elif stopping:
                 save(state)
             if interrupted and step < end:
@@ -135,7 +139,7 @@ def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, 
 
 
 def _advancing(placement, task, num_seeds, seeds, start, end, clock):
-    """Makes (state, count) -> (state, metrics summed over ``count`` steps), wherever batches are made."""
+    """Makes (state, count) -> the state ``count`` steps later, wherever batches are made."""
     train_steps = parallel.train_steps(placement, task, num_seeds)
     if not task.batch_on_host:
         return train_steps
@@ -148,13 +152,11 @@ def _advancing(placement, task, num_seeds, seeds, start, end, clock):
     upcoming = feed.batches(make, start, end)
 
     def advance(state, count):
-        total = None
         for _ in range(count):
             with clock.spend("input"):
                 batch = next(upcoming)
-            state, sums = train_steps(state, batch)
-            total = jax.tree.map(jax.numpy.add, total, sums) if total else sums
-        return state, total
+            state = train_steps(state, batch)
+        return state
 
     return advance
 
@@ -162,6 +164,9 @@ def _advancing(placement, task, num_seeds, seeds, start, end, clock):
 @contextlib.contextmanager
 def _traced(folder):
     """A profiler's trace of what runs within, in the arm's folder, for TensorBoard and Perfetto."""
+    if not processes.is_first():
+        yield
+        return
     with jax.profiler.trace(str(folder), create_perfetto_trace=True):
         yield
 
@@ -171,9 +176,12 @@ def _next(step, every):
     return (step // every + 1) * every
 
 
-def _divergence(arm, step, folder):
-    good = checkpoint.step_folder(folder, checkpoint.steps(folder)[-1])
+def _divergence(arm, before, reached, count, task, folder):
+    # Batches from the host come whether or not the state took the one before: only the dispatch is known.
+    when = f"between steps {before + 1} and {before + count}" if task.batch_on_host else f"at step {reached + 1}"
+    good = checkpoint.steps(folder)
+    kept = f"The last good checkpoint is {checkpoint.step_folder(folder, good[-1])}; " if good else ""
     return (
-        f"{arm}: diverged at step {step + 1}: its loss or gradient is not finite. The last good checkpoint is {good}; "
+        f"{arm}: diverged {when}: its loss or gradient is not finite. {kept}"
         "a smaller --config.optimizer.learning_rate may help"
     )

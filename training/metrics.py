@@ -77,7 +77,10 @@ class Writer:
                 scalars = {f"{split}/{name}{suffix}": float(v[i]) for name, v in values.items() if np.ndim(v) == 1}
                 self.events.scalars(step, scalars)
         except OSError as error:
-            raise RunFailed(f"{self.path} could not be written at step {step}: {error.strerror or error}") from error
+            raise RunFailed(
+                f"{self.path} could not be written at step {step}: {error.strerror or error}; once there is space the "
+                "same command goes on"
+            ) from error
 
     def _line(self, step, split, values, i, seed):
         line = {"step": step, "split": split}

@@ -199,13 +199,14 @@ def over_seeds(function, num_seeds):
 
 
 def train_steps(placement, task, num_seeds):
-    """Compiles (state in training, count or placed batch) -> (the same state later, metrics {name: (sum, weight)}).
+    """Compiles (state in training, count or placed batch) -> the same state later.
 
     Traceable batches are made within, ``count`` steps a dispatch; batches made on the host are arguments, one a step.
     """
     if placement.kind == "pmap":
-        reduce = partial(jax.lax.psum, axis_name="data")
-        step = train_step(task, partial(_rows_of_device, placement), reduce, partial(jax.lax.axis_index, "data"))
+        add, mean = (partial(f, axis_name="data") for f in (jax.lax.psum, jax.lax.pmean))
+        rows = partial(_rows_of_device, placement)
+        step = train_step(task, rows, add, mean, partial(jax.lax.axis_index, "data"))
     elif placement.kind == "mesh":
         by_row = NamedSharding(placement.mesh, PartitionSpec(BATCH_AXES))
         step = train_step(task, lambda batch: jax.lax.with_sharding_constraint(batch, by_row))
@@ -223,8 +224,7 @@ def train_steps(placement, task, num_seeds):
     if placement.kind == "pmap":
         return jax.pmap(steps, axis_name="data", in_axes=(0, batch_axes), donate_argnums=0)
     shardings = state_shardings(placement, task, num_seeds)
-    everywhere = NamedSharding(placement.mesh, PartitionSpec())
-    return jax.jit(steps, in_shardings=(shardings, None), out_shardings=(shardings, everywhere), donate_argnums=0)
+    return jax.jit(steps, in_shardings=(shardings, None), out_shardings=shardings, donate_argnums=0)
 
 
 def _rows_of_device(placement, batch):

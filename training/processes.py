@@ -2,11 +2,12 @@
 
 import importlib.util
 import os
+import threading
 
 import jax
 import numpy as np
 
-from training.experiment import UserError
+from training.experiment import RunFailed, UserError
 
 HEARTBEAT_SECONDS = 10  # a process that was silent for so long counts as dead, and the others end
 
@@ -36,9 +37,10 @@ def join(coordinator=None, num_processes=None, process_id=None):
             initialization_timeout=120,
         )
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0][:150]
+        where = f"at {coordinator}" if coordinator else "as the cluster told them"
         raise UserError(
-            f"the {num_processes or ''} processes did not find each other at {coordinator}: {reason}"
+            f"the processes did not find each other {where}: {str(error).splitlines()[0][:150]}. Are all started, with "
+            "the same address, and is its port free?"
         ) from error
 
 
@@ -55,14 +57,26 @@ def is_first():
     return jax.process_index() == 0
 
 
+def leave(code):
+    """Ends this process with ``code`` within ten seconds, however long others take that know of no failure.
+
+    At a normal end processes wait for each other. Where one has failed, the others wait for it elsewhere, and hear of
+    its end only once it is gone.
+    """
+    if jax.process_count() > 1:
+        timer = threading.Timer(10.0, os._exit, (code,))
+        timer.daemon = True
+        timer.start()
+
+
 def agree(*numbers):
-    """Every process's numbers [P, N]; all processes must ask in the same order."""
-    mine = np.array(numbers, np.int64)
+    """Every process's numbers [P, N], int32; all processes must ask in the same order."""
+    mine = np.array(numbers, np.int32)
     if jax.process_count() == 1:
         return mine[None]
     from jax.experimental import multihost_utils
 
-    return np.asarray(multihost_utils.process_allgather(mine.astype(np.int32)))
+    return np.asarray(multihost_utils.process_allgather(mine))
 
 
 def first_decides(function, *arguments):
@@ -71,17 +85,17 @@ def first_decides(function, *arguments):
     Returns:
       what the function returned, in the first process; None in the others.
     Raises:
-      UserError: in the first process what the function raised, in the others that it did.
+      UserError or RunFailed: in the first process what the function raised, in the others that it did.
     """
-    result, error = None, None
+    result, error, verdict = None, None, 0
     if is_first():
         try:
             result = function(*arguments)
         except Exception as raised:
-            error = raised
-    failed = agree(error is not None)[0, 0]
+            error, verdict = raised, 2 if isinstance(raised, UserError) else 1
+    verdict = agree(verdict)[0, 0]
     if error:
         raise error
-    if failed:
-        raise UserError("the first process refused the command; its own line says why")
+    if verdict:
+        raise (UserError if verdict == 2 else RunFailed)("the first process has failed; its own line says why")
     return result

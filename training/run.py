@@ -13,9 +13,8 @@ import jax
 import numpy as np
 from etils import epath
 
-from training import checkpoint, config, files, loop, metrics, parallel, signals
-from training.experiment import ArmResult, UserError
-from training.processes import is_first
+from training import checkpoint, config, files, loop, metrics, parallel, processes, signals
+from training.experiment import ArmResult, Interrupted, UserError
 from training.progress import say
 from training.step import abstract_state, leaves_by_path
 
@@ -156,7 +155,8 @@ def train(experiment, tasks, arm_configs, workdir, placement, num_seeds, stop_at
     """
     results, unfinished = {}, False
     for name, task in tasks.items():
-        signals.check()
+        if processes.agree(signals.received())[:, 0].any():
+            raise Interrupted("interrupted between arms; the same command goes on from what was saved")
         began, arm_config, folder = time.monotonic(), arm_configs[name], epath.Path(workdir) / name
         folder.mkdir(parents=True, exist_ok=True)
         options = {"stop_at": stop_at, "watch": experiment.watch, "profile": profile}
@@ -164,7 +164,7 @@ def train(experiment, tasks, arm_configs, workdir, placement, num_seeds, stop_at
         profile = 0
         if task.optimizer and step < arm_config.num_steps:
             unfinished = True
-        elif is_first():
+        elif processes.is_first():
             results[name] = finished(name, task, arm_config, folder, num_seeds, variables, step, began)
     return None if unfinished else results
 
@@ -176,7 +176,6 @@ def finished(name, task, arm_config, folder, num_seeds, variables, step, began):
               for i in range(num_seeds)]  # fmt: skip
     final = {"step": step, "params_sha256": hashes} | result.final
     write_json(folder / "final.json", {k: v if k == "step" or num_seeds > 1 else v[0] for k, v in final.items()})
-    signals.check()
     result = examined(task, result, began)
     say(f"{name}: done at step {step} in {result.seconds:.1f} s")
     return result

@@ -5,11 +5,11 @@ import os
 import signal
 import sys
 import threading
-
-from training.experiment import Interrupted
+import time
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SECONDS_TO_END = 8.0  # from a signal to the end, whatever the program is in the middle of
+SECONDS_OF_ONE_SIGNAL = 1.0  # timeout(1) and mpirun signal a process, then its group: these are not two wishes
 
 _received = threading.Event()
 
@@ -36,7 +36,7 @@ def handled():
         _received.clear()
         signal.set_wakeup_fd(previous_fd)
         for number, handler in previous.items():
-            # None: a handler that was not installed from Python, such as jax.distributed's.
+            # None: a handler that was not installed from Python.
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         os.close(writer)
         listener.join()
@@ -44,13 +44,16 @@ def handled():
 
 
 def _listen(reader, done):
-    count = 0
+    first = None
     while byte := os.read(reader, 1):
-        count += byte[0] in SIGNALS
-        if count > 1:
-            _end("a second signal: ended at once; the last checkpoint stands")
-        if count == 1:
+        if byte[0] not in SIGNALS:
+            continue
+        now = time.monotonic()
+        if first is None:
+            first = now
             threading.Thread(target=_end_in_time, args=(done,), daemon=True).start()
+        elif now - first > SECONDS_OF_ONE_SIGNAL:
+            _end("a second signal: ended at once; the last checkpoint stands")
 
 
 def _end_in_time(done):
@@ -66,9 +69,3 @@ def _end(line):
 def received():
     """Whether SIGINT or SIGTERM has come."""
     return _received.is_set()
-
-
-def check():
-    """Raises Interrupted where a signal has come: for places where there is nothing to save."""
-    if received():
-        raise Interrupted("interrupted; the same command goes on from what was saved")

@@ -20,6 +20,7 @@ class State(NamedTuple):
     params: Any
     collections: Any
     optimizer: Any
+    sums: Any = ()  # of metrics {name: (sum, weight)} since they were last logged
 
 
 def key(seed, stream, step=0):
@@ -38,7 +39,28 @@ def init_state(task, seed):
     collections = dict(task.init(key(seed, "init")))
     params = collections.pop("params")
     optimizer = task.optimizer.init(params) if task.optimizer else ()
-    return State(jnp.int32(0), jnp.int32(seed), params, collections, optimizer)
+    state = State(jnp.int32(0), jnp.int32(seed), params, collections, optimizer)
+    return state._replace(sums=_zero_sums(task, state)) if task.optimizer else state
+
+
+def _zero_sums(task, state):
+    def metrics():
+        batch = task.batch(0, 0) if task.batch_on_host else task.batch(state.seed, state.step)
+        loss = task.loss(variables(state), batch, {"dropout": key(0, "dropout")})
+        return _metrics(loss, optax.tree.norm(state.params))
+
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(metrics))
+
+
+def without_sums(state):
+    """The state with its sums at zero, after they were logged; every array stays where it lies."""
+    return state._replace(sums=jax.tree.map(lambda x: x * 0, state.sums))
+
+
+def _metrics(loss, gradient_norm):
+    """{name: (sum, weight)} of a step."""
+    steps = jnp.ones_like(gradient_norm)
+    return {"loss": (loss.sum, loss.weight), **loss.metrics, "gradient_norm": (gradient_norm, steps)}
 
 
 def abstract_state(task, num_seeds):
@@ -57,15 +79,21 @@ def leaves_by_path(tree, sort=True):
     return sorted(pairs, key=lambda pair: pair[0]) if sort else pairs
 
 
-def train_step(task, shard=lambda batch: batch, reduce=lambda sums: sums, device_index=lambda: 0):
-    """Makes (state, batch or None) -> (state, metrics), the metrics {name: (sum, weight)}.
+def identity(x):
+    return x
+
+
+def train_step(task, shard=identity, reduce=identity, mean=identity, device_index=lambda: 0):
+    """Makes (state, batch or None) -> state.
 
     A step whose loss or gradient is not finite changes nothing, its own number included: the state stays at the last
-    good step, and neighbours under ``vmap`` go on.
+    good step, and neighbours under ``vmap`` go on. Metrics are added to the state's sums one step at a time, so that
+    what is logged does not depend on how steps are dispatched.
 
     Args:
       shard: takes a device's part of the global batch.
       reduce: adds a pytree of sums over devices.
+      mean: takes the mean of an array over devices, for collections: each has seen its own rows.
       device_index: tells devices apart where each draws random numbers of its own.
     """
 
@@ -74,11 +102,10 @@ def train_step(task, shard=lambda batch: batch, reduce=lambda sums: sums, device
         return loss.sum, loss
 
     def sums_of(state, collections, batch, dropout_key):
-        """((gradients, metrics), new collections) of a batch or microbatch: sums, not yet divided."""
+        """((gradients, Loss), new collections) of a batch or microbatch: sums, not yet divided."""
         gradient = jax.value_and_grad(loss_sum, has_aux=True)
         (_, loss), gradients = gradient(state.params, collections, batch, {"dropout": dropout_key})
-        metrics = {"loss": (loss.sum, loss.weight), **loss.metrics}
-        return (gradients, metrics), {**collections, **loss.collections}
+        return (gradients, loss._replace(collections={})), {**collections, **loss.collections}
 
     def accumulated(state, batch, dropout_key):
         """The same, summed over ``task.accumulate`` microbatches, one in memory at a time."""
@@ -104,9 +131,9 @@ def train_step(task, shard=lambda batch: batch, reduce=lambda sums: sums, device
         batch = shard(task.batch(state.seed, state.step)) if batch is None else batch
         dropout_key = jax.random.fold_in(key(state.seed, "dropout", state.step), device_index())
         sums, collections = accumulated(state, batch, dropout_key)
-        gradients, metrics = reduce(sums)
-        total, weight = metrics["loss"]
-        gradients = jax.tree.map(lambda g: g / weight, gradients)
+        gradients, loss = reduce(sums)
+        collections = jax.tree.map(lambda x: mean(x) if jnp.issubdtype(x.dtype, jnp.floating) else x, collections)
+        gradients = jax.tree.map(lambda g: g / loss.weight, gradients)
         norm = optax.tree.norm(gradients)
         updates, optimizer = task.optimizer.update(gradients, state.optimizer, state.params)
         new = State(
@@ -115,28 +142,17 @@ def train_step(task, shard=lambda batch: batch, reduce=lambda sums: sums, device
             params=optax.apply_updates(state.params, updates),
             collections=collections,
             optimizer=optimizer,
+            sums=jax.tree.map(jnp.add, state.sums, _metrics(loss, norm)),
         )
-        finite = jnp.isfinite(total) & jnp.isfinite(norm)
-        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-        return new, {**metrics, "gradient_norm": (norm, jnp.ones_like(norm))}
+        finite = jnp.isfinite(loss.sum) & jnp.isfinite(norm)
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
 
     return step
 
 
 def repeat(step):
-    """Makes (state, count) -> (state, metrics summed over ``count`` steps) in one dispatch.
+    """Makes (state, count) -> state, ``count`` steps later, in one dispatch.
 
     The count is traced, so any number of steps shares one compilation.
     """
-
-    def steps(state, count):
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, state)[1])
-
-        def body(_, carry):
-            state, sums = carry
-            state, metrics = step(state)
-            return state, jax.tree.map(jnp.add, sums, metrics)
-
-        return jax.lax.fori_loop(0, count, body, (state, zeros))
-
-    return steps
+    return lambda state, count: jax.lax.fori_loop(0, count, lambda _, state: step(state), state)

@@ -215,7 +215,7 @@ def program(make_task, config, paths, num_steps, at_once=None):
 
         def stretch(state, step_and_count):
             step, count = step_and_count
-            state, _ = steps(state, count)
+            state = steps(state, count)
             sums = task.evaluate(variables(state))
             alive = state.step == step
             return state, {name: jnp.where(alive, total / weight, jnp.nan) for name, (total, weight) in sums.items()}
