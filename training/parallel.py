@@ -215,7 +215,11 @@ def train_steps(placement, task, num_seeds):
 
     if task.batch_on_host:
         mapped = over_seeds(lambda arguments: step(*arguments), num_seeds)
-        steps, batch_axes = lambda state, batch: mapped((state, batch)), 0
+
+        def steps(state, batch):
+            return mapped((state, batch))
+
+        batch_axes = 0
     else:
         steps, batch_axes = repeat(over_seeds(step, num_seeds)), None
 

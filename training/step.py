@@ -144,6 +144,8 @@ def train_step(task, shard=identity, reduce=identity, mean=identity, device_inde
             optimizer=optimizer,
             sums=jax.tree.map(jnp.add, state.sums, _metrics(loss, norm)),
         )
+        if jax.config.jax_debug_nans:  # which looks at results alone
+            return new
         finite = jnp.isfinite(loss.sum) & jnp.isfinite(norm)
         return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
 
@@ -155,4 +157,8 @@ def repeat(step):
 
     The count is traced, so any number of steps shares one compilation.
     """
-    return lambda state, count: jax.lax.fori_loop(0, count, lambda _, state: step(state), state)
+
+    def steps(state, count):
+        return jax.lax.fori_loop(0, count, lambda _, state: step(state), state)
+
+    return steps
