@@ -105,6 +105,7 @@ def test_the_same_command_again_goes_on_from_where_it_was(trained):
     assert [line for line in again.splitlines() if "PASS" in line] == [l for l in out.splitlines() if "PASS" in l]
 
 
+@pytest.mark.slow
 def test_stopping_and_going_on_under_pmap_gives_the_same_training(trained, tmp_path):
     flags = [*TINY, "--arms=one_layer", f"--workdir={tmp_path / 'run'}"]
     out, _ = run("train.py", *flags, "--stop_at=2", "--parallelism=pmap", devices=4)

@@ -7,6 +7,7 @@ import numpy as np
 from experiments import statistical_induction as si
 from training.experiment import History
 
+ARMS = ("two_states",)  # the others differ from it in data alone
 SMALL = {
     "num_steps": 2,
     "batch_size": 4,

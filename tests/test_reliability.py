@@ -268,6 +268,7 @@ def test_a_signal_saves_and_ends_within_ten_seconds(whole, tmp_path, number):
     assert final(workdir)["params_sha256"] == final(whole)["params_sha256"]
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_program_is_busy_elsewhere_ends_it_all_the_same(tmp_path):
     """Nothing looks at the signal while a batch takes a minute: the deadline ends the process."""
     process = command("train", "--arms=plain", "--config.seconds=60", f"--workdir={tmp_path / 'run'}")
