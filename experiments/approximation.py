@@ -14,7 +14,7 @@ from models.mlp import MLP
 from models.side_by_side import first_layers, initial_params, num_parameters, outputs
 from probes.approximation import factorisation_error, interpolation_slopes, least_squares_error, measure_tents
 from reporting import approximation
-from reporting.claims import Stated, judge_all
+from reporting.claims import judge_all, stated
 from training.config import setting
 from training.experiment import Experiment, Loss, Task
 from training.optimizer import OptimizerConfig, adamw
@@ -117,7 +117,10 @@ def linear_network(depth, **settings):
 def width_problem(config):
     (x, y), (x_test, y_test) = on_interval(config, list(TARGETS.values()))
     networks = {str(width): one_layer(width) for width in WIDTHS}
-    slopes = lambda: {"interpolation_slopes": interpolation_slopes(TARGETS.values())}  # noqa: E731
+
+    def slopes():
+        return {"interpolation_slopes": interpolation_slopes(TARGETS.values())}
+
     return Problem(networks, x, y, x_test, y_test, measure=slopes)
 
 
@@ -195,7 +198,10 @@ def task(config):
 
     def predict(params, x):
         """[networks, M, N, B]"""
-        one = lambda p: jnp.stack(list(outputs(problem.networks, p, x).values()))  # noqa: E731
+
+        def one(p):
+            return jnp.stack(list(outputs(problem.networks, p, x).values()))
+
         return jnp.moveaxis(jax.vmap(jax.vmap(one))(params), 2, 0)
 
     def squares(variables, x, y):
@@ -331,10 +337,6 @@ def pieces_over_power(reduce):
 
 def deep_over_shallow(result):
     return unexplained("deep, wide")(result) / unexplained("one layer, wide")(result)
-
-
-def stated(arm, id, statement, measure, **bounds):
-    return Stated(id, statement, (arm,), measure, bounds)
 
 
 # A claim in a line or two: the statement, then the measure and its bounds.

@@ -12,7 +12,7 @@ from probes.gradient_flow import fit_line
 from probes.gradient_identities import measure_exact
 from probes.layer_gradients import CELLS, DEVIATIONS, VARIANTS, draw_cnn, draw_mlp, draw_residual, draw_rnn
 from reporting import gradients
-from reporting.claims import Stated, judge_all
+from reporting.claims import judge_all, stated
 from training.config import setting
 from training.experiment import Experiment, Task
 
@@ -183,10 +183,6 @@ def chain_over_depth(direction, factor, reduce):
         return reduce(np.stack(both) / (factor * np.array(SCANNED_DEPTHS)), axis=(0, 2))
 
     return measure
-
-
-def stated(arm, id, statement, measure, **bounds):
-    return Stated(id, statement, (arm,), measure, bounds)
 
 
 # A claim in a line or two: the statement, then the measure and its bounds.

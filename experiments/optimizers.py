@@ -22,7 +22,7 @@ from probes.optimization import (
     variance_ratios,
 )
 from reporting import optimizers
-from reporting.claims import Stated, by_id, judge_all
+from reporting.claims import by_id, judge_all, stated
 from training import sweep
 from training.config import override, setting
 from training.experiment import Experiment, Loss, Task
@@ -164,7 +164,10 @@ def quadratics_task(config):
     def measure(variables):
         basis, _ = np.linalg.qr(np.asarray(variables["params"]["basis"], float))
         start = np.asarray(variables["params"]["start"], float)
-        make = lambda rate, momentum, nesterov: sgd(SGDConfig(rate, momentum, nesterov=nesterov))  # noqa: E731
+
+        def make(rate, momentum, nesterov):
+            return sgd(SGDConfig(rate, momentum, nesterov=nesterov))
+
         return convergence(make, basis, start, CONDITIONS, config.quadratic_steps, SHOWN)
 
     return Task(model=None, init=init, evaluate=evaluate, measure=measure)
@@ -431,10 +434,6 @@ def between(expected, error=SAMPLING_ERROR):
 def forward_ratio(fan_in, fan_out):
     """The variance that a Xavier layer's outputs have over its inputs' (Glorot and Bengio 2010, section 4.2.1)."""
     return 2 * fan_in / (fan_in + fan_out)
-
-
-def stated(arm, id, statement, measure, **bounds):
-    return Stated(id, statement, (arm,), measure, bounds)
 
 
 # A claim in a line or two: the statement, then the measure and its bounds.

@@ -40,14 +40,20 @@ def measure_programs() -> Mapping[str, np.ndarray]:
         "unrolled, remat": lambda weights, h: run_unrolled(jax.checkpoint(layer), weights, h),
     }
     for way, run in ways.items():
-        loss = lambda weights, h, run=run: jnp.sum(jnp.square(run(weights, h)))  # noqa: E731
+
+        def loss(weights, h, run=run):
+            return jnp.sum(jnp.square(run(weights, h)))
+
         inputs = [memory_inputs(depth) for depth in depths_of(way)]
         sizes = [sum(leaf.size * leaf.dtype.itemsize for leaf in weights.values()) for weights, _ in inputs]
         found[f"compiled/{way}"] = [compiled_temporary_bytes(loss, *one) for one in inputs]
         found[f"saved/{way}"] = [saved_bytes(loss, *one) - size for one, size in zip(inputs, sizes, strict=True)]
 
     for name, batch in (("one", 1), ("batch", MEMORY_BATCH)):
-        loss = lambda W, x: jnp.sum(run_unrolled(mlp_layer(8, "relu"), W, x))  # noqa: E731
+
+        def loss(W, x):
+            return jnp.sum(run_unrolled(mlp_layer(8, "relu"), W, x))
+
         over_batch = jax.vmap(loss, (None, 0))
         depths = [
             (np.zeros((depth, 8, 8), np.float32), np.zeros((batch, 1, 8), np.float32)) for depth in SCANNED_DEPTHS

@@ -154,7 +154,10 @@ def draw_rnn(rng, num_time_steps, width, batch_size, input_scale):
         state = cell.initial_state((B,))
         params = cell.init(jax.random.fold_in(rng, number), state, x_TBD[0])["params"]
         end = (jnp.zeros_like(cotangent), cotangent) if isinstance(cell, LSTMCell) else cotangent
-        step = lambda x, state, cell=cell, params=params: cell.apply({"params": params}, state, x)[0]  # noqa: E731
+
+        def step(x, state, cell=cell, params=params):
+            return cell.apply({"params": params}, state, x)[0]
+
         found.append(through_layers(step, x_TBD, state, end))
     return {"of_states": by_variant(found)["of_states"]}
 

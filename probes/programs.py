@@ -80,7 +80,10 @@ def in_segments(layer, weights_L, h, length):
     num_layers = len(jax.tree.leaves(weights_L)[0])
     if num_layers % length:
         raise ValueError(f"Segments of {length} layers do not divide {num_layers}: choose a divisor.")
-    step = lambda h, weights: (layer(weights, h), None)  # noqa: E731
+
+    def step(h, weights):
+        return layer(weights, h), None
+
     segments = jax.tree.map(lambda w: w.reshape(num_layers // length, length, *w.shape[1:]), weights_L)
     segment = jax.checkpoint(lambda h, weights: (jax.lax.scan(jax.checkpoint(step), h, weights)[0], None))
     return jax.lax.scan(segment, h, segments)[0]

@@ -133,6 +133,11 @@ class Stated(NamedTuple):
     unit: str = ""
 
 
+def stated(arm: str, id: str, statement: str, measure: Callable, **bounds: float) -> Stated:
+    """A claim about a single arm, with the bounds of `judge` as keywords."""
+    return Stated(id, statement, (arm,), measure, bounds)
+
+
 def judge_all(stated: Sequence[Stated], results: Mapping) -> list[Claim]:
     """Judges every stated claim whose arms are among `results` {arm: its result}, and says why not of the others."""
     return [_judge_stated(one, results) for one in stated]

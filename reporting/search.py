@@ -32,14 +32,13 @@ def search(workdir, name, experiment, arm_configs, axes, values, *, command, beg
     arm_configs = {arm: config for arm, config in arm_configs.items() if trained[arm]}
     if not arm_configs:
         raise UserError(f"{name} has no arm here that trains anything: there is nothing to sweep")
-    for config in arm_configs.values():
-        sweep.check(config, values)
-        sweep.program(experiment.task, config, values, config.num_steps)  # traced, before anything is written
+    # Traced before anything is written: what cannot be swept is refused here.
+    train = {arm: sweep.prepared(experiment.task, c, values, c.num_steps) for arm, c in arm_configs.items()}
     folder = run.make_folder(workdir)
     if not (folder / TRIALS).exists() and any(path.name != ".lock" for path in folder.iterdir()):
         raise UserError(f"{workdir} is not empty and holds no search; choose another --workdir")
     with files.locked(folder):
-        found = trials_of(experiment, arm_configs, values)
+        found = {arm: _trained(arm, train[arm], config) for arm, config in arm_configs.items()}
         trials = {arm: {"values": t.values, "final": t.final, "diverged": t.diverged} for arm, t in found.items()}
         record = {"experiment": name, "command": command, "arms": {a: asdict(c) for a, c in arm_configs.items()}}
         run.write_json(folder / TRIALS, record | {"trials": trials} | run.environment())
@@ -57,16 +56,13 @@ def search(workdir, name, experiment, arm_configs, axes, values, *, command, beg
     return "\n".join(_best_line(arm, trials) for arm, trials in found.items())
 
 
-def trials_of(experiment, arm_configs, values):
-    """{arm: training.sweep.Trials}."""
-    found = {}
-    for arm, config in arm_configs.items():
-        start = time.monotonic()
-        found[arm] = sweep.train_trials(experiment.task, config, values, config.num_steps, config.seed)
-        seconds = time.monotonic() - start
-        n, lost = len(found[arm].diverged), int(found[arm].diverged.sum())
-        say(f"{arm}: {n} trials of {config.num_steps} steps in {seconds:.1f} s; {lost} diverged")
-    return found
+def _trained(arm, train, config):
+    """The arm's training.sweep.Trials, and a line that says how long they took."""
+    start = time.monotonic()
+    trials = train(config.seed)
+    seconds, lost = time.monotonic() - start, int(trials.diverged.sum())
+    say(f"{arm}: {len(trials.diverged)} trials of {config.num_steps} steps in {seconds:.1f} s; {lost} diverged")
+    return trials
 
 
 def figures(axes, found):

@@ -203,7 +203,7 @@ BREAKAGES = {
 def test_what_is_cut_or_missing_is_passed_over_or_ends_in_one_short_error(saved, breakage):
     BREAKAGES[breakage](Path(checkpoint.step_folder(saved, 20)))
     assert checkpoint.newest(saved) == 10
-    with pytest.raises((RunFailed, UserError)) as error:
+    with pytest.raises((RunFailed, UserError)):
         checkpoint.newest(saved, 20)
     for step in (0, 10):
         BREAKAGES[breakage](Path(checkpoint.step_folder(saved, step)))

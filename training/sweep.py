@@ -142,11 +142,19 @@ def train_trials(make_task, config, values, num_steps, seed=0):
     Raises:
       UserError: an unknown field, a field or an arm that cannot be swept at once, or a trial whose config is refused.
     """
+    return prepared(make_task, config, values, num_steps)(seed)
+
+
+def prepared(make_task, config, values, num_steps):
+    """Makes seed -> Trials as ``train_trials`` trains them; raises what it raises, before anything is trained."""
     values = check(config, values)
-    N = len(next(iter(values.values())))
     run = program(make_task, config, values, num_steps)
-    found = jax.device_get(run(values, np.broadcast_to(np.asarray(seed, np.int32), N)))
-    return collect(values, found)
+
+    def train(seed=0):
+        N = len(next(iter(values.values())))
+        return collect(values, jax.device_get(run(values, np.broadcast_to(np.asarray(seed, np.int32), N))))
+
+    return train
 
 
 def collect(values, found):
