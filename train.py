@@ -79,7 +79,7 @@ def main(argv):
     if FLAGS.profile and files.is_remote(workdir):
         raise UserError(f"--profile writes to a disk, and --workdir={workdir} is a bucket")
     with contextlib.ExitStack() as held:
-        opened = run.open_workdir(workdir, FLAGS.experiment, config, arm_configs, FLAGS.num_seeds)
+        opened = run.open_workdir(workdir, FLAGS.experiment, config, arm_configs, FLAGS.num_seeds, tasks)
         processes.first_decides(held.enter_context, opened)
         options = {"stop_at": FLAGS.stop_at, "profile": FLAGS.profile}
         results = run.train(experiment, tasks, arm_configs, workdir, placement, FLAGS.num_seeds, **options)

@@ -34,7 +34,7 @@ class Loss(NamedTuple):
     collections: Mapping[str, Any] = {}  # new values of the model's mutable collections
 
 
-def nothing(variables):
+def nothing(*variables_and_data):
     return {}
 
 
@@ -55,6 +55,13 @@ class Task:
     examine:   variables -> {name: array}; jitted, run once, on the final variables
     measure:   variables -> {name: array}; plain Python, run once, after ``examine``: what no trace shows, such as
                wall time and what the compiler made of a program
+    data:      arrays that stay on the device, such as a corpus's tokens: batch, evaluate, probe and examine take them
+               as one more argument, the last. Compiled into a program they would cost minutes; a batch made on the
+               host does not get them
+    perplexity:    whether exp(loss) is logged beside the loss
+    files:     {name: bytes} that belong to the trained model, such as its tokeniser; written into the arm's folder
+    facts:     {name: value} of the data, such as a corpus's SHA-256, for config.json; a run in which they differ is
+               another run
     """
 
     model: Any
@@ -69,6 +76,10 @@ class Task:
     probe: Callable = nothing
     examine: Callable = nothing
     measure: Callable = nothing
+    data: Any = None
+    perplexity: bool = False
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Preset(NamedTuple):
@@ -90,6 +101,8 @@ class Experiment:
     claims:  {arm: ArmResult} -> [reporting.claims.Claim]
     figures: {arm: ArmResult} -> [reporting.figures.Figure]
     watch:   (metric, change): an extra checkpoint whenever this evaluation metric moved by ``change`` since the last
+    language_model:  (arm's config, vocabulary's size) -> (module, ``models.decoding.Decoder``), for sample.py, which
+             has the tokeniser of a run and not its corpus
     """
 
     question: str
@@ -101,6 +114,7 @@ class Experiment:
     figures: Callable[[Mapping[str, "ArmResult"]], Sequence]
     presets: Mapping[str, Preset] = field(default_factory=dict)
     watch: tuple[str, float] | None = None
+    language_model: Callable | None = None
 
 
 @dataclass(frozen=True)

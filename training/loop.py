@@ -9,7 +9,7 @@ import numpy as np
 from training import checkpoint, feed, goodput, metrics, parallel, processes, signals
 from training.experiment import Interrupted, RunFailed
 from training.progress import Progress, say
-from training.step import abstract_state, variables, without_sums
+from training.step import abstract_state, variables, with_data, without_sums
 
 SECONDS_A_DISPATCH = 1.0  # between looks at the clock, the progress bar and the signals
 
@@ -23,6 +23,13 @@ def ratios(sums):
     """{name: (sum, weight)} -> {name: mean}, NaN where nothing was weighed."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: np.asarray(total, float) / np.asarray(weight, float) for name, (total, weight) in sums.items()}
+
+
+def means(task, sums):
+    """{name: mean} of what a task summed, with the perplexity exp(mean loss) where it has one."""
+    found = ratios(sums)
+    with np.errstate(over="ignore"):
+        return found | {"perplexity": np.exp(found["loss"])} if task.perplexity else found
 
 
 def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, watch=None, profile=0):
@@ -53,9 +60,12 @@ def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, 
     if start >= end and start >= 0:
         return variables(parallel.gathered(placement, state)), start
 
-    measure = parallel.measuring(
-        placement, lambda state: (task.evaluate(variables(state)), task.probe(variables(state))), num_seeds
-    )
+    def evaluation(state, data):
+        bound = with_data(task, data)
+        return bound.evaluate(variables(state)), bound.probe(variables(state))
+
+    data = parallel.place_data(placement, task.data)
+    measure = parallel.measuring(placement, evaluation, num_seeds, data)
     with (
         metrics.Writer(folder, seeds, start) as writer,
         checkpoint.Saver(folder) as saver,
@@ -75,7 +85,7 @@ def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, 
             nonlocal watched
             with clock.spend("evaluation"):
                 sums, probed = with_seed_axis(measure(state), num_seeds)
-                values = ratios(sums)
+                values = means(task, sums)
                 writer.write(step, "eval", values)
                 writer.write(step, "probe", probed)
             moved = watched is not None and np.max(np.abs(values[watch_metric] - watched)) >= watch_change
@@ -87,7 +97,7 @@ def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, 
         if start < 0:
             evaluate_and_save(state, 0, due=True)
             start = 0
-        advance = _advancing(placement, task, num_seeds, seeds, start, end, clock) if start < end else None
+        advance = _advancing(placement, task, seeds, data, start, end, clock) if start < end else None
         step, dispatch, traced = start, 1, False
         since = (start, time.monotonic())
         while step < end:
@@ -114,7 +124,7 @@ def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, 
             stopping = step == end or interrupted
             if step % config.eval_every == 0 or step % config.checkpoint_every == 0 or step == last:
                 speed = (step - since[0]) / (time.monotonic() - since[1])
-                values = with_seed_axis(ratios(sums), num_seeds) | {"steps_per_second": np.full(num_seeds, speed)}
+                values = with_seed_axis(means(task, sums), num_seeds) | {"steps_per_second": np.full(num_seeds, speed)}
                 writer.write(step, "train", values)
                 state = without_sums(state)
                 evaluate_and_save(state, step, due=step % config.checkpoint_every == 0 or stopping)
@@ -138,9 +148,10 @@ def train_arm(arm, task, config, folder, placement, num_seeds, *, stop_at=None, 
     return variables(parallel.gathered(placement, state)), step
 
 
-def _advancing(placement, task, num_seeds, seeds, start, end, clock):
+def _advancing(placement, task, seeds, data, start, end, clock):
     """Makes (state, count) -> the state ``count`` steps later, wherever batches are made."""
-    train_steps = parallel.train_steps(placement, task, num_seeds)
+    num_seeds = len(seeds)
+    train_steps = parallel.train_steps(placement, task, num_seeds, data)
     if not task.batch_on_host:
         return train_steps
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from training.experiment import UserError
-from training.step import abstract_state, init_state, leaves_by_path, repeat, train_step
+from training.step import abstract_state, init_state, leaves_by_path, repeat, train_step, with_data
 
 KINDS = ("auto", "single", "pmap", "mesh")
 AXES = ("data", "fsdp", "model")
@@ -83,7 +83,11 @@ def _axis_sizes(mesh):
 
 def check_batch(placement, task):
     """Raises UserError unless devices and microbatches divide the batch evenly."""
-    size = jax.tree.leaves(task.batch(0, 0) if task.batch_on_host else jax.eval_shape(task.batch, 0, 0))[0].shape[0]
+
+    def batch(data):
+        return with_data(task, data).batch(0, 0)
+
+    size = jax.tree.leaves(batch(None) if task.batch_on_host else jax.eval_shape(batch, task.data))[0].shape[0]
     shards, microbatches = placement.batch_shards, task.accumulate
     if size % (shards * microbatches) == 0:
         return
@@ -135,14 +139,23 @@ def place(placement, state):
     """Makes the form that trains from the state at rest."""
     if placement.kind != "pmap":
         return state
-    # As the step returns it: another layout of the first state would compile the step twice.
-    a_copy_each = NamedSharding(Mesh(np.array(jax.local_devices()), ("data",)), PartitionSpec("data"))
+    return jax.tree.map(lambda x: _a_copy_each(np.asarray(x.addressable_data(0))), state)
 
-    def copies(x):
-        one = np.asarray(x.addressable_data(0))[None]
-        return jax.make_array_from_callback((len(jax.local_devices()), *x.shape), a_copy_each, lambda _: one)
 
-    return jax.tree.map(copies, state)
+def _a_copy_each(x):
+    """[local devices, ...]: the array on every device, laid out as pmap returns it: else it would compile twice."""
+    sharding = NamedSharding(Mesh(np.array(jax.local_devices()), ("data",)), PartitionSpec("data"))
+    return jax.make_array_from_callback((len(jax.local_devices()), *x.shape), sharding, lambda _: x[None])
+
+
+def place_data(placement, data):
+    """Puts a task's resident arrays on every device."""
+    if placement.kind == "single":
+        return jax.device_put(data, jax.local_devices()[0])
+    if placement.kind == "pmap":
+        return jax.tree.map(lambda x: _a_copy_each(np.asarray(x)), data)
+    everywhere = NamedSharding(placement.mesh, PartitionSpec())
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, everywhere, lambda i: x[i]), data)
 
 
 def at_rest(placement, state):
@@ -172,17 +185,23 @@ def gathered(placement, state):
     return local(placement, state)
 
 
-def measuring(placement, function, num_seeds):
-    """Compiles a function of one seed's state so that it takes the state in training.
+def measuring(placement, function, num_seeds, data=None):
+    """Compiles a function of one seed's (state, data) so that it takes the state in training.
 
     Where every device has all parameters, one of them evaluates; where they are split, the whole mesh does.
+
+    Args:
+      data: what ``place_data`` returned.
     """
-    function = over_seeds(function, num_seeds)
+
+    def measure(state, data):
+        return over_seeds(lambda state: function(state, data), num_seeds)(state)
+
     if placement.splits_parameters:
-        compiled = jax.jit(function, out_shardings=NamedSharding(placement.mesh, PartitionSpec()))
-        return lambda state: local(placement, compiled(state))
-    compiled = jax.jit(function)
-    return lambda state: compiled(local(placement, state))
+        compiled = jax.jit(measure, out_shardings=NamedSharding(placement.mesh, PartitionSpec()))
+        return lambda state: local(placement, compiled(state, data))
+    compiled, data = jax.jit(measure), local(placement, data)
+    return lambda state: compiled(local(placement, state), data)
 
 
 def over_seeds(function, num_seeds):
@@ -198,37 +217,40 @@ def over_seeds(function, num_seeds):
     return jax.vmap(function)
 
 
-def train_steps(placement, task, num_seeds):
+def train_steps(placement, task, num_seeds, data=None):
     """Compiles (state in training, count or placed batch) -> the same state later.
 
     Traceable batches are made within, ``count`` steps a dispatch; batches made on the host are arguments, one a step.
+
+    Args:
+      data: the task's data as ``place_data`` put it on the devices; where None it is put there now.
     """
+    data = place_data(placement, task.data) if data is None else data
     if placement.kind == "pmap":
         add, mean = (partial(f, axis_name="data") for f in (jax.lax.psum, jax.lax.pmean))
         rows = partial(_rows_of_device, placement)
-        step = train_step(task, rows, add, mean, partial(jax.lax.axis_index, "data"))
+        options = {"shard": rows, "reduce": add, "mean": mean, "device_index": partial(jax.lax.axis_index, "data")}
     elif placement.kind == "mesh":
         by_row = NamedSharding(placement.mesh, PartitionSpec(BATCH_AXES))
-        step = train_step(task, lambda batch: jax.lax.with_sharding_constraint(batch, by_row))
+        options = {"shard": lambda batch: jax.lax.with_sharding_constraint(batch, by_row)}
     else:
-        step = train_step(task)
+        options = {}
 
-    if task.batch_on_host:
-        mapped = over_seeds(lambda arguments: step(*arguments), num_seeds)
-
-        def steps(state, batch):
-            return mapped((state, batch))
-
-        batch_axes = 0
-    else:
-        steps, batch_axes = repeat(over_seeds(step, num_seeds)), None
+    def steps(state, count_or_batch, data):
+        step = train_step(with_data(task, data), **options)
+        if task.batch_on_host:
+            return over_seeds(lambda arguments: step(*arguments), num_seeds)((state, count_or_batch))
+        return repeat(over_seeds(step, num_seeds))(state, count_or_batch)
 
     if placement.kind == "single":
-        return jax.jit(steps, donate_argnums=0)
-    if placement.kind == "pmap":
-        return jax.pmap(steps, axis_name="data", in_axes=(0, batch_axes), donate_argnums=0)
-    shardings = state_shardings(placement, task, num_seeds)
-    return jax.jit(steps, in_shardings=(shardings, None), out_shardings=shardings, donate_argnums=0)
+        compiled = jax.jit(steps, donate_argnums=0)
+    elif placement.kind == "pmap":
+        axes = (0, 0 if task.batch_on_host else None, 0)
+        compiled = jax.pmap(steps, axis_name="data", in_axes=axes, donate_argnums=0)
+    else:
+        shardings = state_shardings(placement, task, num_seeds)
+        compiled = jax.jit(steps, in_shardings=(shardings, None, None), out_shardings=shardings, donate_argnums=0)
+    return lambda state, count_or_batch: compiled(state, count_or_batch, data)
 
 
 def _rows_of_device(placement, batch):

@@ -16,7 +16,7 @@ from etils import epath
 from training import checkpoint, config, files, loop, metrics, parallel, processes, signals
 from training.experiment import ArmResult, Interrupted, UserError
 from training.progress import say
-from training.step import abstract_state, leaves_by_path
+from training.step import abstract_state, leaves_by_path, with_data
 
 REPORTED_VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -76,7 +76,7 @@ def summary(tasks):
 
 
 @contextlib.contextmanager
-def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds):
+def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds, tasks=None):
     """Holds a workdir for this process alone: a new one, or one that holds the same run; writes config.json into it.
 
     Raises:
@@ -93,6 +93,7 @@ def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds):
             "num_seeds": num_seeds,
             "config": asdict(base),
             "arms": {name: asdict(c) for name, c in arm_configs.items()},
+            "data": metrics.jsonable({name: dict(task.facts) for name, task in (tasks or {}).items() if task.facts}),
         }
         if (workdir / "config.json").exists():
             old = checkpoint.read_run(workdir)
@@ -106,9 +107,22 @@ def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds):
                     f"{workdir} holds another run: {', '.join(different[:4])}{' ...' if len(different) > 4 else ''}.\n"
                     "Choose another --workdir, or remove that folder"
                 )
-            record["arms"] = arms
+            old_data = old.get("data", {})
+            for name in old_data.keys() & record["data"].keys():
+                check_data(workdir, name, old_data[name], record["data"][name])
+            record |= {"arms": arms, "data": old_data | record["data"]}
         write_json(workdir / "config.json", record | environment())
         yield
+
+
+def check_data(workdir, arm, recorded, facts):
+    """Raises UserError where the data of an arm are not those that its run began with."""
+    different = config.differences(recorded, metrics.jsonable(dict(facts)))
+    if different:
+        raise UserError(
+            f"{workdir} was trained on other data: {arm}: {', '.join(different[:4])}. Bring the data back as they were, "
+            "or choose another --workdir"
+        )
 
 
 def make_folder(folder):
@@ -159,6 +173,9 @@ def train(experiment, tasks, arm_configs, workdir, placement, num_seeds, stop_at
             raise Interrupted("interrupted between arms; the same command goes on from what was saved")
         began, arm_config, folder = time.monotonic(), arm_configs[name], epath.Path(workdir) / name
         folder.mkdir(parents=True, exist_ok=True)
+        if processes.is_first():
+            for file_name, content in task.files.items():
+                files.write_whole(folder / file_name, content)
         options = {"stop_at": stop_at, "watch": experiment.watch, "profile": profile}
         variables, step = loop.train_arm(name, task, arm_config, folder, placement, num_seeds, **options)
         profile = 0
@@ -203,16 +220,21 @@ def read_arm(task, arm_config, folder, num_seeds, variables, step):
 
 def examined(task, result, began):
     """The result with the task's examination of its final variables added."""
-    found = each_seed(task.examine, result.variables, result.num_seeds)
+    found = each_seed(task, "examine", result.variables, result.num_seeds)
     measured = [task.measure(jax.tree.map(lambda x, i=i: x[i], result.variables)) for i in range(result.num_seeds)]
     found |= {name: np.stack([one_seed[name] for one_seed in measured]) for name in measured[0]}
     return replace(result, examined=found, seconds=time.monotonic() - began)
 
 
-def each_seed(function, variables, num_seeds):
-    """What a function of one seed's variables finds for each seed: arrays in memory with the seed axis."""
+def each_seed(task, name, variables, num_seeds):
+    """What a task's function of one seed's variables finds for each seed: arrays in memory with the seed axis."""
     variables = variables if num_seeds > 1 else jax.tree.map(lambda x: x[0], variables)
-    found = jax.jit(parallel.over_seeds(function, num_seeds))(variables)
+
+    @jax.jit
+    def find(variables, data):
+        return parallel.over_seeds(getattr(with_data(task, data), name), num_seeds)(variables)
+
+    found = find(variables, task.data)
     return loop.with_seed_axis(jax.device_get(found), num_seeds)
 
 
@@ -236,10 +258,11 @@ def evaluate(experiment, record, workdir, arms=None, step=None):
             raise UserError(f"{workdir} has no arm {name!r}{config.closest(name, record['arms'])}")
         arm_config = config.from_dict(experiment.config, record["arms"][name])
         task = make_task(experiment, name, arm_config)
+        check_data(workdir, name, record.get("data", {}).get(name, task.facts), task.facts)
         at = checkpoint.newest(workdir / name, step)
         variables = checkpoint.restore_variables(workdir / name, at, abstract_state(task, num_seeds))
         result = read_arm(task, arm_config, workdir / name, num_seeds, variables, at)
-        result = replace(result, final=loop.ratios(each_seed(task.evaluate, result.variables, num_seeds)))
+        result = replace(result, final=loop.means(task, each_seed(task, "evaluate", result.variables, num_seeds)))
         results[name] = examined(task, result, began)
     return results
 

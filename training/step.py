@@ -5,6 +5,7 @@ by anyone who knows the seed and its number.
 """
 
 import zlib
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +35,20 @@ def variables(state):
     return {"params": state.params, **state.collections}
 
 
+def with_data(task, data):
+    """The task whose functions have its resident arrays at hand and take no argument for them."""
+    if task.data is None:
+        return task
+
+    def bound(function):
+        return lambda *arguments: function(*arguments, data)
+
+    bind = {name: bound(getattr(task, name)) for name in ("evaluate", "probe", "examine")}
+    if task.batch and not task.batch_on_host:
+        bind["batch"] = bound(task.batch)
+    return replace(task, data=None, **bind)
+
+
 def init_state(task, seed):
     """The state before the first step."""
     collections = dict(task.init(key(seed, "init")))
@@ -44,12 +59,12 @@ def init_state(task, seed):
 
 
 def _zero_sums(task, state):
-    def metrics():
-        batch = task.batch(0, 0) if task.batch_on_host else task.batch(state.seed, state.step)
+    def metrics(data):
+        batch = task.batch(0, 0) if task.batch_on_host else with_data(task, data).batch(state.seed, state.step)
         loss = task.loss(variables(state), batch, {"dropout": key(0, "dropout")})
         return _metrics(loss, optax.tree.norm(state.params))
 
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(metrics))
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(metrics, task.data))
 
 
 def without_sums(state):

@@ -18,7 +18,7 @@ import numpy as np
 
 from training import config as configs
 from training.experiment import UserError
-from training.step import init_state, repeat, train_step, variables
+from training.step import init_state, repeat, train_step, variables, with_data
 
 FORMS = "FIELD=log(LOW,HIGH), FIELD=uniform(LOW,HIGH) or FIELD=choice(VALUE,...)"
 METHODS = ("random", "grid")
@@ -214,8 +214,10 @@ def program(make_task, config, paths, num_steps, at_once=None):
     steps_E = np.unique([*range(0, num_steps, every), num_steps]).astype(np.int32)
     counts_E = np.diff(steps_E, prepend=0)
 
-    def train(values, seed):
-        task = make_task(configs.override(config, values))
+    data = make_task(config).data
+
+    def train(values, seed, data):
+        task = with_data(make_task(configs.override(config, values)), data)
         if task.optimizer is None or task.batch_on_host:
             reason = "its batches are made by the host" if task.optimizer else "it trains nothing"
             raise UserError(f"this arm cannot be swept at once: {reason}")
@@ -233,16 +235,17 @@ def program(make_task, config, paths, num_steps, at_once=None):
         return jnp.asarray(steps_E), history, (state.step < num_steps) | ~finite
 
     abstract = jax.ShapeDtypeStruct((), jnp.zeros(()).dtype)
-    _check_traceable(lambda values: train(values, 0), {path: abstract for path in paths})
+    _check_traceable(lambda values, data: train(values, 0, data), {path: abstract for path in paths}, data)
     at_once = at_once or side_by_side(make_task, config)
 
-    def run(values, seeds):
+    def run(values, seeds, data):
         trials = ({path: jnp.asarray(x, abstract.dtype) for path, x in values.items()}, jnp.asarray(seeds))
         if at_once >= len(seeds):
-            return jax.vmap(train)(*trials)
-        return jax.lax.map(lambda trial: train(*trial), trials, batch_size=at_once if at_once > 1 else None)
+            return jax.vmap(train, (0, 0, None))(*trials, data)
+        return jax.lax.map(lambda trial: train(*trial, data), trials, batch_size=at_once if at_once > 1 else None)
 
-    return jax.jit(run)
+    compiled = jax.jit(run)
+    return lambda values, seeds: compiled(values, seeds, data)
 
 
 def side_by_side(make_task, config):
@@ -254,24 +257,25 @@ def side_by_side(make_task, config):
     if jax.default_backend() != "cpu":
         return math.inf
 
-    def numbers(config):
-        task = make_task(config)
-        return init_state(task, 0).params, task.batch(0, 0)
+    task = make_task(config)
 
-    size = sum(x.size for x in jax.tree.leaves(jax.eval_shape(lambda: numbers(config))))
+    def numbers(data):
+        return init_state(task, 0).params, with_data(task, data).batch(0, 0)
+
+    size = sum(x.size for x in jax.tree.leaves(jax.eval_shape(numbers, task.data)))
     return math.inf if size <= MOST_NUMBERS_SIDE_BY_SIDE else 1
 
 
-def _check_traceable(train, abstract):
+def _check_traceable(train, abstract, data):
     """Raises UserError that names the field which a program cannot have as a tracer."""
     try:
-        jax.eval_shape(train, abstract)
+        jax.eval_shape(train, abstract, data)
         return
     except TRACER_ERRORS as error:
         first = error
     for path, value in abstract.items():
         try:
-            jax.eval_shape(train, {path: value})
+            jax.eval_shape(train, {path: value}, data)
         except TRACER_ERRORS as error:
             raise UserError(
                 f"{path} cannot be swept at once: its value decides what is computed. "
