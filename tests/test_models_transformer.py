@@ -9,9 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models.attention import alibi_slopes
 from models.hand_wired import induction_config, induction_params
 from models.losses import token_losses
-from models.transformer import POSITIONS, Transformer, TransformerConfig, alibi_slopes, rotate, sinusoidal_positions
+from models.rotary import Rotary, rotate
+from models.transformer import (
+    POSITIONS,
+    Transformer,
+    TransformerConfig,
+    decoder,
+    scanned,
+    sinusoidal_positions,
+    unscanned,
+)
 
 B, T, V = 2, 7, 11
 SMALL = TransformerConfig(vocab_size=V, context_length=T, num_layers=2, num_heads=2, d_model=8)
@@ -37,7 +47,9 @@ def slow_forward(config, params, tokens):
     def norm(name, x):
         if config.norm == "none":
             return x
-        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        if config.norm == "rmsnorm":
+            return x / np.sqrt((x**2).mean(-1, keepdims=True) + config.norm_epsilon) * p_layer[name]["scale"]
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + config.norm_epsilon)
         return x * p_layer[name]["scale"] + p_layer[name].get("bias", 0)
 
     def turned(x, t):
@@ -61,9 +73,10 @@ def slow_forward(config, params, tokens):
         p_layer = p[f"layer_{layer}"]
         attention, y, written = p_layer["attention"], norm("attention_norm", x), np.zeros((T, D))
         for h in range(config.num_heads):
+            shared = h * config.heads_of_keys // config.num_heads
             q, k, v = (
-                y @ attention[n]["kernel"][:, h] + attention[n].get("bias", np.zeros((9, C)))[h]
-                for n in ("query", "key", "value")
+                y @ attention[n]["kernel"][:, i] + attention[n].get("bias", np.zeros((9, C)))[i]
+                for n, i in (("query", h), ("key", shared), ("value", shared))
             )
             for t in range(T):
                 scores = []
@@ -76,14 +89,21 @@ def slow_forward(config, params, tokens):
                 weights = np.exp(scores - np.max(scores))
                 z = sum(w / weights.sum() * v[s] for s, w in enumerate(weights))
                 written[t] += z @ attention["output"]["kernel"][h]
-        x = x + written + attention["output"].get("bias", 0)
+        before, x = x, x + written + attention["output"].get("bias", 0)
         if config.d_mlp:
-            hidden = norm("mlp_norm", x) @ p_layer["mlp_in"]["kernel"] + p_layer["mlp_in"].get("bias", 0)
-            hidden = 0.5 * hidden * (1 + np.tanh(math.sqrt(2 / math.pi) * (hidden + 0.044715 * hidden**3)))
+            y = norm("mlp_norm", before if config.parallel_residual else x)
+            hidden = y @ p_layer["mlp_in"]["kernel"] + p_layer["mlp_in"].get("bias", 0)
+            if config.mlp == "swiglu":
+                gate = y @ p_layer["mlp_gate"]["kernel"] + p_layer["mlp_gate"].get("bias", 0)
+                hidden = gate / (1 + np.exp(-gate)) * hidden
+            elif config.mlp == "gelu_exact":
+                hidden = hidden * np.vectorize(lambda a: 0.5 * (1 + math.erf(a / math.sqrt(2))))(hidden)
+            else:
+                hidden = 0.5 * hidden * (1 + np.tanh(math.sqrt(2 / math.pi) * (hidden + 0.044715 * hidden**3)))
             x = x + hidden @ p_layer["mlp_project"]["kernel"] + p_layer["mlp_project"].get("bias", 0)
     p_layer = p
     x = norm("final_norm", x)
-    return x @ p["embed"].T if config.tied_unembedding else x @ p["unembed"]["kernel"] + p["unembed"].get("bias", 0)
+    return x @ p["embed"].T if config.tied_unembedding else x @ p["unembed"]["kernel"]
 
 
 @pytest.mark.parametrize("base", [SMALL, FULL, replace(FULL, bias=False, tied_unembedding=True, causal=False)])
@@ -97,6 +117,76 @@ def test_logits_equal_a_slow_reference(base, positions):
         for b in range(B):
             slow = slow_forward(config, variables["params"], np.asarray(tokens[b]))
             np.testing.assert_allclose(logits[b], slow, rtol=2e-4, atol=2e-4)
+
+
+LLAMA = replace(SMALL, num_heads=4, num_key_value_heads=2, d_mlp=12, mlp="swiglu", norm="rmsnorm", positions="rotary")
+QWEN = replace(LLAMA, query_key_value_bias=True, tied_unembedding=True, norm_epsilon=1e-3)
+NEOX = replace(FULL, mlp="gelu_exact", parallel_residual=True, positions="rotary", norm_epsilon=1e-5)
+FAMILIES = [LLAMA, QWEN, NEOX, replace(FULL, mlp_bias=False, attention_output_bias=False)]
+
+
+@pytest.mark.parametrize("config", FAMILIES)
+def test_families_equal_a_slow_reference(config):
+    _, variables, tokens = made(config)
+    for attention in ("auto", "explicit"):
+        logits = Transformer(replace(config, attention=attention)).apply(variables, tokens)
+        slow = slow_forward(config, variables["params"], np.asarray(tokens[1]))
+        np.testing.assert_allclose(logits[1], slow, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("config", [*FAMILIES, *(replace(FULL, positions=positions) for positions in POSITIONS)])
+def test_reading_in_pieces_equals_one_pass(config):
+    model, variables, tokens = made(config)
+    whole = model.apply(variables, tokens)
+    reader = decoder(model)
+    cache = reader.start(B)
+    for first, end in ((0, 3), (3, 4), (4, 7)):
+        logits_BV, cache = reader.advance(variables, cache, tokens[:, first:end])
+        np.testing.assert_allclose(logits_BV, whole[:, end - 1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [LLAMA, *(replace(FULL, positions=positions) for positions in POSITIONS)])
+def test_padding_on_the_left_changes_nothing(config):
+    model, variables, tokens = made(config)
+    alone = model.apply(variables, tokens[1:, 3:])
+    visible = jnp.arange(T) >= jnp.array([[0], [3]])
+    padded = model.apply(variables, tokens, visible_BK=visible)
+    np.testing.assert_allclose(padded[1, 3:], alone[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(padded[0], model.apply(variables, tokens)[0], rtol=1e-4, atol=1e-4)
+    assert jnp.isfinite(padded).all()
+    reader = decoder(model)
+    _, cache = reader.advance(variables, reader.start(B), tokens[:, :5], visible[:, :5])
+    logits_BV, _ = reader.advance(variables, cache, tokens[:, 5:])
+    np.testing.assert_allclose(logits_BV, padded[:, -1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_one_repeated_layer_equals_layers_written_out(remat):
+    model, variables, tokens = made(replace(LLAMA, num_layers=3))
+    repeated, params = scanned(model, variables["params"])
+    repeated = repeated.clone(config=replace(repeated.config, remat=remat))
+    shapes = jax.eval_shape(repeated.init, jax.random.key(0), tokens)["params"]
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda x: x.shape, shapes)
+
+    def loss(model):
+        return lambda params: (model.apply({"params": params}, tokens) ** 2).sum()
+
+    value, gradients = jax.value_and_grad(loss(model))(variables["params"])
+    other, others = jax.value_and_grad(loss(repeated))(params)
+    np.testing.assert_allclose(other, value, rtol=1e-5)
+    back, others = unscanned(repeated, others)
+    assert back.config.num_layers == 3
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), others, gradients)
+    read = decoder(repeated)
+    logits_BV, _ = read.advance({"params": params}, read.start(B), tokens)
+    np.testing.assert_allclose(logits_BV, model.apply(variables, tokens)[:, -1], rtol=1e-4, atol=1e-4)
+
+
+def test_repeated_layers_start_and_drop_out_each_on_their_own():
+    model = Transformer(replace(FULL, scan_layers=True, dropout=0.5))
+    tokens = jnp.zeros((1, T), int)
+    kernels = model.init(jax.random.key(0), tokens)["params"]["layers"]["mlp_in"]["kernel"]
+    assert (kernels[0] != kernels[1]).all()
 
 
 @pytest.mark.parametrize("length", [1, 2, T])
@@ -141,7 +231,7 @@ def test_without_positions_and_mask_a_permutation_of_tokens_permutes_logits():
 def test_rotary_scores_depend_on_distance_only():
     x, y = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
     rows = jnp.broadcast_to(jnp.concatenate([x, y], axis=0), (2, 20, 1, 8))
-    q, k = rotate(rows)[:, :, 0]
+    q, k = rotate(rows, jnp.arange(20), Rotary())[:, :, 0]
     scores = q @ k.T
     for distance in range(-5, 6):
         along = jnp.diagonal(scores, distance)
@@ -154,8 +244,8 @@ def test_alibi_slopes_are_those_of_the_paper():
 
 
 def test_sinusoidal_positions_of_odd_width():
-    assert sinusoidal_positions(5, 7).shape == (5, 7)
-    np.testing.assert_array_equal(sinusoidal_positions(1, 6)[0], [0, 0, 0, 1, 1, 1])
+    assert sinusoidal_positions(jnp.arange(5), 7).shape == (5, 7)
+    np.testing.assert_array_equal(sinusoidal_positions(jnp.arange(1), 6)[0], [0, 0, 0, 1, 1, 1])
 
 
 def test_dropout_only_where_training():
@@ -187,9 +277,12 @@ def test_head_width_may_differ_from_the_share_of_the_model_width():
         ({"positions": "relative"}, "is not one of none, learned"),
         ({"norm": "batch"}, "is not one of none, layernorm"),
         ({"dropout": 1.0}, r"must lie in \[0, 1\)"),
-        ({"head_width": 3, "positions": "rotary"}, "even head width"),
+        ({"head_width": 3, "positions": "rotary"}, "positive even number"),
         ({"vocab_size": 0}, "vocab_size=0 must be at least 1"),
         ({"num_layers": -1}, "must not be negative"),
+        ({"num_key_value_heads": 3, "num_heads": 4}, "not divisible by num_key_value_heads=3"),
+        ({"num_key_value_heads": 0}, "must be at least 1"),
+        ({"mlp": "tanh"}, "is not one of gelu"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change, says):
