@@ -1,0 +1,37 @@
+"""WikiText-2 (Merity et al. 2016) from its three files, article by article."""
+
+import re
+
+import tensorflow_datasets as tfds
+
+from data import tfds_builders
+
+# Where an article begins: a line " = Title = " followed by a blank one, except that the file's first stays with the
+# blank line before it. Sections have more signs; a few formulas look like titles but stand in a paragraph.
+BEGINNING = re.compile(r"(?<!\A \n)^(?= = [^=\n].*[^=\n] = \n \n)", re.MULTILINE)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """One document an article, in the order of the file, which they are when put end to end."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "wiki.train.tokens, wiki.valid.tokens, wiki.test.tokens, or train.txt, valid.txt, test.txt"
+    )
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+        # In the order of the file: keys rise.
+        return self.dataset_info_from_configs(features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager):
+        files = {
+            split: tfds_builders.find(dl_manager.manual_dir, f"wiki.{file}.tokens", f"{file}.txt")
+            for split, file in (("train", "train"), ("validation", "valid"), ("test", "test"))
+        }
+        return {split: self._generate_examples(path) for split, path in files.items()}
+
+    def _generate_examples(self, path):
+        articles = [text for text in BEGINNING.split(tfds_builders.read(path)) if text]
+        for index, article in enumerate(articles):
+            yield index, {"text": article}
