@@ -72,7 +72,9 @@ def main(argv):
     placement = parallel.choose(FLAGS.parallelism, FLAGS.mesh)
     tasks = run.make_tasks(experiment, arm_configs, placement)
     if FLAGS.summary:
-        print(run.summary(tasks))
+        from models import summary
+
+        print(run.summary(tasks, lambda *model: summary.text(summary.layers(*model))))
         return
     page |= {"facts": run.facts() | {"parallelism": f"{placement.kind} over {placement.num_devices} device(s)"}}
     workdir = FLAGS.workdir or f"runs/{FLAGS.experiment}"

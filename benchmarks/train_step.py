@@ -2,23 +2,15 @@
 
     python -m benchmarks.train_step --rounds=20
 
-The two sides live in processes of their own, pinned to the same cores, and take turns: a slow moment of the machine
-meets both. Needs PyTorch, which nothing else here does.
+Needs PyTorch, which nothing but benchmarks does.
 
 Axes: B batch, T time, D model width, H heads, V vocabulary (tokens and BOS).
 """
 
-import multiprocessing
-import os
-import statistics
-import sys
-import time
-
 from absl import app, flags
 
-ROUNDS = flags.DEFINE_integer("rounds", 20, "turns of each side", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 50, "training steps a turn", lower_bound=1)
-THREADS = flags.DEFINE_integer("threads", 2, "threads, and cores, of each side", lower_bound=1)
+from benchmarks import paired
+
 SIDES = flags.DEFINE_list("sides", ["jax", "torch"], "the sides; the first is compared with each of the others")
 
 BATCH_SIZE, LENGTH, TOKENS, WIDTH, HEADS, LAYERS = 64, 64, 64, 64, 4, 2
@@ -55,7 +47,7 @@ def torch_side():
     from torch import nn
     from torch.nn import functional as F
 
-    torch.set_num_threads(THREADS.value)
+    torch.set_num_threads(paired.THREADS.value)
     torch.manual_seed(0)
 
     def linear(size_in, size_out):
@@ -114,40 +106,9 @@ def torch_side():
     return run
 
 
-def serve(side, arguments, connection):
-    """Answers each number of steps with (steps per second, loss), until told None."""
-    flags.FLAGS(arguments)
-    if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the cores that it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: THREADS.value])
-    run = {"jax": jax_side, "torch": torch_side}[side]()
-    while (steps := connection.recv()) is not None:
-        start = time.perf_counter()
-        loss = run(steps)
-        connection.send((steps / (time.perf_counter() - start), loss))
-
-
 def main(_):
-    context = multiprocessing.get_context("spawn")  # a forked JAX or OpenMP can hang
-    ends = {}
-    for side in SIDES.value:
-        ends[side], theirs = context.Pipe()
-        context.Process(target=serve, args=(side, sys.argv, theirs), daemon=True).start()
-    speeds, losses = {side: [] for side in ends}, {}
-    for turn in range(ROUNDS.value + 1):
-        for side, end in ends.items():
-            end.send(STEPS.value)
-            speed, losses[side] = end.recv()
-            if turn:  # turn 0 compiles and warms up
-                speeds[side].append(speed)
-    for end in ends.values():
-        end.send(None)
-    first = SIDES.value[0]
-    for side, rates in speeds.items():
-        line = f"{side:6} {statistics.median(rates):6.1f} steps/s (min {min(rates):.1f}, max {max(rates):.1f})"
-        if side != first:
-            ratios = [a / b for a, b in zip(speeds[first], rates, strict=True)]
-            line += f"   {first}/{side}: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})"
-        print(f"{line}   loss {losses[side]:.3f} after {STEPS.value * (ROUNDS.value + 1)} steps")
+    known = {"jax": jax_side, "torch": torch_side}
+    paired.compare({side: known[side] for side in SIDES.value})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ Axes: B sequences, T tokens, V vocabulary.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 
 class Decoder(NamedTuple):
     """Reads tokens in pieces: advancing by any pieces of a text gives the logits of one pass over all of it.
@@ -19,3 +22,18 @@ class Decoder(NamedTuple):
     start: Callable
     advance: Callable
     context_length: int | None
+
+
+def greedy_by_recomputation(model, variables, prompt_T, num_tokens):
+    """The likeliest next tokens [num_tokens], each from a pass over the whole text before it: the slow reference.
+
+    For causal models, module (tokens [B, T]) -> logits [B, T, V]; what stands after the last token is not read.
+    """
+    length = len(prompt_T)
+    text_T = jnp.zeros(length + num_tokens, jnp.int32).at[:length].set(prompt_T)
+
+    def write(i, text_T):
+        logits_TV = model.apply(variables, text_T[None])[0]
+        return text_T.at[i].set(logits_TV[i - 1].argmax(-1))
+
+    return jax.lax.fori_loop(length, length + num_tokens, write, text_T)[length:]

@@ -9,3 +9,24 @@ def token_losses(logits_BTV, targets_BT):
     # A product with one-hot targets: its gradient is a product too, where a gather's would be a slow scatter.
     one_hot_BTV = jax.nn.one_hot(targets_BT, logits_BTV.shape[-1], dtype=logits_BTV.dtype)
     return jax.nn.logsumexp(logits_BTV, axis=-1) - jnp.sum(logits_BTV * one_hot_BTV, axis=-1)
+
+
+def chunked_token_losses(x_BTD, kernel_DV, targets_BT, num_chunks):
+    """``token_losses`` of the logits x @ kernel, of which never more than one chunk is in memory.
+
+    The B * T rows are split into ``num_chunks``, one after another; the backward pass computes a chunk's logits anew.
+    Raises ValueError where the chunks do not divide the rows.
+    """
+    rows = targets_BT.size
+    if rows % num_chunks:
+        raise ValueError(f"{rows} tokens of a batch are not divisible by loss_chunks={num_chunks}")
+    wide = jnp.promote_types(x_BTD.dtype, jnp.float32)
+    kernel_DV = kernel_DV.astype(x_BTD.dtype)
+
+    @jax.checkpoint
+    def losses(chunk):
+        x_RD, targets_R = chunk
+        return token_losses(jnp.dot(x_RD, kernel_DV, preferred_element_type=wide), targets_R)
+
+    chunks = x_BTD.reshape(num_chunks, -1, x_BTD.shape[-1]), targets_BT.reshape(num_chunks, -1)
+    return jax.lax.map(losses, chunks).reshape(targets_BT.shape)

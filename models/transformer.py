@@ -219,7 +219,7 @@ class Transformer(nn.Module):
         places = self.places(tokens_BT, positions_BT, visible_BK, cached)
         if c.positions == "learned":
             positions_TD = self.param("positions", vectors, (c.context_length, c.d_model), c.parameter_dtype)
-            vectors = positions_TD[:length] if counted else positions_TD[places.positions_BT]
+            vectors = positions_TD[:length] if counted else jnp.asarray(positions_TD)[places.positions_BT]
             x_BTD = x_BTD + vectors.astype(c.dtype)
         elif c.positions == "sinusoidal":
             # Scaled to the length of a learned position vector, so that neither drowns the token.

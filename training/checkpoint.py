@@ -217,6 +217,20 @@ def restore_variables(arm_folder, step, abstract):
     return {"params": params, **collections}
 
 
+def restore_as_saved(arm_folder, step):
+    """What the model's ``apply`` takes, from a step's checkpoint, in the shapes that it finds there."""
+    ocp, folder = _orbax(), step_folder(arm_folder, step)
+
+    def target(name):
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            metadata = reader.metadata(folder / name)
+        leaves = getattr(metadata, "item_metadata", metadata).tree
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), leaves)
+
+    collections = target("collections") if (folder / "collections").exists() else {}
+    return restore_variables(arm_folder, step, State(None, None, target("params"), collections, None))
+
+
 def _restore_variables(arm_folder, step, abstract):
     params = _restore_item(arm_folder, step, "params", abstract.params)
     if not abstract.collections:

@@ -34,6 +34,7 @@ class OptimizerConfig:
     warmup_steps: int = setting(100, "of linear warm-up from 0; at most a tenth of the run")
     final_fraction: float = setting(0.0, "of the learning rate that the cosine decay ends at")
     weight_decay: float = setting(0.01, "decoupled")
+    decay_vectors: bool = setting(True, "whether biases and the norms' scales decay, too")
     b1: float = setting(0.9, "decay of the gradient's running mean")
     b2: float = setting(0.999, "decay of the squared gradient's running mean")
     clip: float = setting(1.0, "largest global norm of the gradient")
@@ -60,10 +61,16 @@ def adamw(config, num_steps):
         ],
         [warmup_steps],
     )
+    decays = None if config.decay_vectors else decaying
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
-        optax.adamw(schedule, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay),
+        optax.adamw(schedule, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay, mask=decays),
     )
+
+
+def decaying(params):
+    """Whether each leaf is none of the biases and scales: a tree like the parameters."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in ("bias", "scale"), params)
 
 
 @dataclass(frozen=True)

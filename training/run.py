@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, replace
 from importlib.metadata import version
 
+import flax.linen as nn
 import jax
 import numpy as np
 from etils import epath
@@ -65,14 +66,45 @@ def make_task(experiment, name, arm_config):
     return task
 
 
-def summary(tasks):
-    """A table of every arm's parameters: path, shape, count."""
+def summary(tasks, describe):
+    """A table of every arm's layers, or of its parameters where it trains anything but one module.
+
+    Args:
+      describe: (module, variables, example inputs), arrays as shapes, -> text.
+    """
     lines = []
     for name, task in tasks.items():
         leaves = leaves_by_path(abstract_state(task, 1).params)
         lines.append(f"{name}: {sum(leaf.size for _, leaf in leaves):,} parameters")
-        lines += [f"  {path:40} {leaf.shape!s:>18} {leaf.size:>12,}" for path, leaf in leaves]
+        model = initialized(task.init)
+        if model:
+            lines += [f"  {line}" for line in describe(*model).splitlines()]
+        else:
+            lines += [f"  {path:40} {leaf.shape!s:>18} {leaf.size:>12,}" for path, leaf in leaves]
     return "\n".join(lines)
+
+
+def initialized(init):
+    """(module, variables, inputs of a batch of one) of the one module that a task's ``init`` calls; arrays as shapes.
+
+    None where it calls none, or makes something else of its variables, such as a copy for each of many settings.
+    """
+    calls = []
+
+    def intercept(call, args, kwargs, context):
+        if not context.module.path and context.method_name == "__call__":
+            calls.append((context.module.clone(parent=None), args))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(intercept):
+        variables = jax.eval_shape(init, jax.random.key(0))
+    if len(calls) != 1:
+        return None
+    module, args = calls[0]
+    inputs = tuple(jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in args if getattr(x, "shape", ()))
+    if len(inputs) < len(args) or jax.eval_shape(module.init, jax.random.key(0), *inputs) != variables:
+        return None
+    return module, variables, inputs
 
 
 @contextlib.contextmanager
@@ -120,8 +152,8 @@ def check_data(workdir, arm, recorded, facts):
     different = config.differences(recorded, metrics.jsonable(dict(facts)))
     if different:
         raise UserError(
-            f"{workdir} was trained on other data: {arm}: {', '.join(different[:4])}. Bring the data back as they were, "
-            "or choose another --workdir"
+            f"{workdir} was trained on other data: {arm}: {', '.join(different[:4])}. Bring the data back as they "
+            "were, or choose another --workdir"
         )
 
 
