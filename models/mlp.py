@@ -5,6 +5,7 @@ Axes: rows of any leading shape, D inputs, F features of a layer. Rows are multi
 """
 
 import math
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -16,6 +17,8 @@ ACTIVATIONS = {
     "square": jnp.square,
     "min": lambda x: jnp.minimum(x, x / 2),  # slope 1 on the left and 1/2 on the right: a leaky ReLU upside down
     "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,  # slope .01 on the left
+    "gelu": partial(jax.nn.gelu, approximate=False),
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
     "sin": jnp.sin,

@@ -30,6 +30,8 @@ def test_activations_at_a_few_points():
         "square": [4, 0, 9],
         "min": [-2, 0, 1.5],
         "relu": [0, 0, 3],
+        "leaky_relu": [-0.02, 0, 3],
+        "gelu": [-2 * 0.02275013, 0, 3 * 0.99865010],  # x times the normal distribution function
         "sigmoid": [1 / (1 + np.exp(2)), 0.5, 1 / (1 + np.exp(-3))],
         "tanh": np.tanh([-2, 0, 3]),
         "sin": np.sin([-2, 0, 3]),

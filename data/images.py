@@ -1,0 +1,273 @@
+"""Sets of labelled images, decoded once and kept as arrays of bytes.
+
+Axes: N images, height, width, C channels; K classes.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from data import tfds_builders
+
+DIGITS = "digits"
+# The files by which a local copy is known, of what a builder of ours makes of it.
+LOCAL_COPIES = {"cifar10_jpeg": ("train.npz", "test.npz"), "cifar10_binary": ("cifar-10-binary.tar.gz",)}
+SAME = {"cifar10": ("cifar10", "cifar10_binary", "cifar10_jpeg")}
+# Of what an entry of the cache means: raise it whenever the same files give other arrays.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Images:
+    """Two splits: images [N, height, width, C] of bytes and labels [N] (int32), in an order without meaning."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    source: str  # which data set, such as "cifar10_jpeg"
+
+    def arrays(self):
+        """{name: array} of the four arrays, to be kept on the device."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+
+    @property
+    def sha256(self):
+        """Of the four arrays."""
+        sha = hashlib.sha256()
+        for name, array in sorted(self.arrays().items()):
+            sha.update(f"{name} {array.shape} ".encode())
+            sha.update(np.ascontiguousarray(array))
+        return sha.hexdigest()
+
+
+def load(dataset=DIGITS, data_dir=None, image_shape=(32, 32, 3), num_classes=10):
+    """The labelled images of that name.
+
+    - "digits": scikit-learn's 1,797 digits of 8 x 8 (Alpaydin and Kaynak 1998), on every machine; a fifth of them for
+      testing. They are scaled to ``image_shape``, its channels all the same.
+    - "cifar10": from a local copy in ``data_dir``, either train.npz and test.npz (JPEG) or cifar-10-binary.tar.gz,
+      prepared by a builder of ours when first read; or from what TFDS has prepared there.
+    - any other data set of TFDS with the features image and label and the splits train and test.
+
+    Decoded images are kept under $XDG_CACHE_HOME/assay (default ~/.cache/assay) by the hash of the files' content.
+
+    Args:
+      data_dir: default $TFDS_DATA_DIR, else ~/tensorflow_datasets. No network is asked.
+      image_shape: (height, width, channels) that the model is made for.
+      num_classes: of the model.
+    Raises:
+      ValueError: an unknown name, a data set that has not been prepared (with the command that prepares it), a damaged
+        archive or image (with the file and its index in it), images of another shape or more classes than given.
+    """
+    if dataset == DIGITS:
+        images = _digits(image_shape)
+    else:
+        folder = Path(data_dir).expanduser() if data_dir else tfds_builders.data_dir()
+        images = _of_files(dataset, folder)
+    _check(images, dataset, image_shape, num_classes)
+    return images
+
+
+def _check(images, dataset, image_shape, num_classes):
+    found = images.train_images.shape[1:]
+    if found != tuple(image_shape):
+        found, wanted = (" x ".join(map(str, shape)) for shape in (found, image_shape))
+        raise ValueError(
+            f"the images of dataset={dataset} are {found} (height, width, channels), and the model is made for {wanted}"
+        )
+    if len(images.class_names) != num_classes:
+        raise ValueError(f"dataset={dataset} has {len(images.class_names)} classes, and the model {num_classes}")
+
+
+# --- Digits.
+
+
+def _digits(image_shape):
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    height, width, channels = image_shape
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    scaled = [np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR)) for one in pixels]
+    images, labels = np.repeat(np.stack(scaled)[..., None], channels, axis=-1), digits.target.astype(np.int32)
+    order = _shuffled(len(images))
+    held_out, kept = order[: len(order) // 5], order[len(order) // 5 :]
+    names = tuple(map(str, digits.target_names))
+    return Images(images[kept], labels[kept], images[held_out], labels[held_out], names, DIGITS)
+
+
+def _shuffled(size):
+    return np.random.Generator(np.random.PCG64(0)).permutation(size)
+
+
+# --- Data sets on disk.
+
+
+def _of_files(dataset, folder):
+    """The data set from a local copy, or as TFDS has prepared it, decoded or from the cache."""
+    for name in SAME.get(dataset, (dataset,)):
+        for place in (folder, folder / name):
+            if name in LOCAL_COPIES and all((place / file).is_file() for file in LOCAL_COPIES[name]):
+                files = [place / file for file in LOCAL_COPIES[name]]
+                return _cached(name, files, lambda name=name, place=place: _prepared(name, place))
+    for name in SAME.get(dataset, (dataset,)):
+        base = folder / re.split("[/:]", name)[0]
+        if base.is_dir():
+            files = sorted(path for path in base.rglob("*") if path.is_file())
+            return _cached(name, files, lambda name=name: _decoded(name, folder))
+    hint = ""
+    if dataset in SAME["cifar10"]:
+        (*jpeg_files,), (archive,) = LOCAL_COPIES["cifar10_jpeg"], LOCAL_COPIES["cifar10_binary"]
+        hint = f"; or give as --data_dir a folder with {' and '.join(jpeg_files)}, or with {archive}"
+    try:
+        tfds_builders.sources(dataset, folder)
+    except ValueError as error:
+        raise ValueError(f"{error}{hint}") from error
+
+
+def _prepared(name, place):
+    """The arrays of a local copy, by way of our builder."""
+    _check_archives(name, place)
+    print(f"data: preparing {name} of {place}, this once", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.redirect_stdout(io.StringIO()):  # where TFDS speaks of a download
+            tfds_builders.prepare(name, place, folder)
+        return _decoded(name, folder, place)
+
+
+def _check_archives(name, place):
+    """Reads the archives first: TFDS buries what is wrong with them."""
+    if name == "cifar10_jpeg":
+        from data.tfds_builders.cifar10_jpeg.cifar10_jpeg_dataset_builder import packed
+
+        for file in LOCAL_COPIES[name]:
+            packed(place / file)
+    if name == "cifar10_binary":
+        from data.tfds_builders.cifar10_binary.cifar10_binary_dataset_builder import unpacked
+
+        for split in ("train", "test"):
+            unpacked(place / LOCAL_COPIES[name][0], split)
+
+
+def _decoded(name, folder, local_copy=None):
+    """The Images of a prepared TFDS data set."""
+    import tensorflow_datasets as tfds
+
+    sources = tfds_builders.sources(name, folder)
+    if not {"train", "test"} <= set(sources):
+        raise ValueError(f"dataset={name} of TFDS has the splits {', '.join(sources)}; train and test are needed")
+    features = sources["train"].dataset_info.features
+    if not {"image", "label"} <= set(features):
+        raise ValueError(f"dataset={name} of TFDS has the features {', '.join(features)}; image and label are needed")
+    arrays = {}
+    for split in ("train", "test"):
+        source = sources[split]
+        source.decoders = {"image": tfds.decode.SkipDecoding()}  # decoded here, to say which one cannot be
+        examples = sorted(enumerate(source), key=lambda pair: pair[1].get("id", b""))
+        if local_copy:  # whose order the ids are, and not that of TFDS
+            examples = enumerate(example for _, example in examples)
+        images, labels = [], []
+        for index, example in examples:
+            where = f"{name} in {folder}, {split}" if local_copy is None else _file_of(name, split, local_copy)
+            images.append(_pixels(example["image"], f"{where}, image {index}", images))
+            labels.append(example["label"])
+        order = _shuffled(len(images))
+        arrays[f"{split}_images"] = np.stack(images)[order]
+        arrays[f"{split}_labels"] = np.asarray(labels, np.int32)[order]
+    return Images(**arrays, class_names=tuple(features["label"].names), source=name)
+
+
+def _file_of(name, split, local_copy):
+    return local_copy / f"{split}.npz" if name == "cifar10_jpeg" else f"{local_copy / LOCAL_COPIES[name][0]}, {split}"
+
+
+def _pixels(content, where, before):
+    """An image's bytes [height, width, C], of the shape of those before it; raises ValueError where it has none."""
+    from PIL import Image
+
+    if isinstance(content, bytes):
+        try:
+            content = np.asarray(Image.open(io.BytesIO(content)))
+        except (OSError, SyntaxError) as error:
+            said = str(error).split(" <")[0]
+            raise ValueError(f"{where}: cannot be decoded ({said}); fetch the file again") from error
+    pixels = content if content.ndim == 3 else content[..., None]
+    if pixels.dtype != np.uint8 or (before and pixels.shape != before[0].shape):
+        wanted = f", those before it {before[0].shape}" if before else ""
+        raise ValueError(f"{where}: is {pixels.dtype} {pixels.shape}{wanted}; all must be bytes of one shape")
+    return pixels
+
+
+# --- The cache: one file an entry, that appears whole by renaming.
+
+
+def _cached(name, files, make):
+    """The Images of these files, from the cache or made and kept there."""
+    sha = hashlib.sha256(f"{FORMAT} {name}".encode())
+    for path in files:
+        with open(path, "rb") as file:
+            sha.update(hashlib.file_digest(file, "sha256").digest())
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "assay" / "images"
+    entry = folder / f"{name.replace('/', '-').replace(':', '-')}-{sha.hexdigest()[:32]}.npz"
+    try:
+        with np.load(entry, allow_pickle=False) as arrays:
+            found = {key: arrays[key] for key in arrays.files}
+        names, source = tuple(map(str, found.pop("class_names"))), str(found.pop("source"))
+        return Images(**found, class_names=names, source=source)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        pass  # none, or a damaged one: made anew
+    images = make()
+    with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
+            np.savez(file, **vars(images))
+        os.replace(file.name, entry)
+    return images
+
+
+# --- What training does with them; traceable.
+
+
+def channel_moments(images):
+    """Mean [C] and deviation [C] of the channels, of 1 = a byte of 255 (numpy, of the training images)."""
+    flat = images.reshape(-1, images.shape[-1])
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in flat.T])  # exact, and no large array
+    values = np.arange(256) / 255
+    mean = counts @ values / len(flat)
+    return mean.astype(np.float32), np.sqrt(counts @ values**2 / len(flat) - mean**2).astype(np.float32)
+
+
+def standardized(images, mean, deviation, dtype=jnp.float32):
+    """Bytes [..., C] as numbers of mean 0 and deviation 1 for each channel, given the moments of 1 = 255."""
+    # One multiplication and one addition an entry.
+    deviation = jnp.maximum(jnp.asarray(deviation, dtype), 1e-6)
+    return images.astype(dtype) * (1 / (255 * deviation)) - jnp.asarray(mean, dtype) / deviation
+
+
+def balanced_subset(labels, size, seed=0):
+    """Indices [size] of a random subset with as many of each class as can be (numpy), in random order.
+
+    Raises ValueError where a class has too few examples.
+    """
+    rng, classes = np.random.default_rng(seed), np.unique(labels)
+    shares = np.full(len(classes), size // len(classes)) + (np.arange(len(classes)) < size % len(classes))
+    chosen = []
+    for label, share in zip(classes, shares, strict=True):
+        members = np.flatnonzero(labels == label)
+        if share > len(members):
+            raise ValueError(f"a subset of {size} takes {share} of class {label}, which has {len(members)}")
+        chosen.append(rng.permutation(members)[:share])
+    return rng.permutation(np.concatenate(chosen))

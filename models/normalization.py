@@ -1,0 +1,124 @@
+"""Normalisation: subtract a mean and divide by a deviation, and what they are taken over.
+
+Batch, layer, instance and group normalisation are one formula; they differ in which entries are normalised together.
+
+Axes: B batch, any axes of an image, C channels last; or, with ``channels_first``, C first and B last.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+KINDS = ("none", "batch", "layer", "instance", "group")
+
+
+def grouped(x, kind, groups, channels_first=False):
+    """x as [B, ..., G groups, C / G], and the axes that ``kind`` normalises over (Wu and He 2018, section 3.1).
+
+    With channels first, x [C, ..., B] as [G, C / G, ..., B].
+
+    Batch normalisation takes the batch and the image, each channel by itself; layer normalisation an example's image
+    and all its channels; instance normalisation an example's image, each channel by itself; group normalisation lies
+    between these two. Raises ValueError for another kind and for channels that groups do not divide.
+    """
+    channels = x.shape[0 if channels_first else -1]
+    groups = {"batch": channels, "layer": 1, "instance": channels, "group": groups}.get(kind)
+    if groups is None:
+        raise ValueError(f"norm={kind!r} is not one of {', '.join(KINDS)}")
+    if groups < 1 or channels % groups:
+        raise ValueError(f"num_groups={groups} does not divide the {channels} channels that norm={kind!r} is to group")
+    split = (groups, channels // groups)
+    x = x.reshape((*split, *x.shape[1:]) if channels_first else (*x.shape[:-1], *split))
+    batch, group = (x.ndim - 1, 0) if channels_first else (0, x.ndim - 2)
+    kept = {group} if kind == "batch" else {group, batch}
+    return x, tuple(axis for axis in range(x.ndim) if axis not in kept)
+
+
+def normalized_with(kind, shape, index, groups=1):
+    """Which entries of an array are normalised together with the one at ``index``: a boolean array of that shape."""
+    numbers, axes = grouped(np.arange(np.prod(shape)).reshape(shape), kind, groups)
+    position = np.argwhere(numbers == np.ravel_multi_index(index, shape))[0]
+    together = numbers[tuple(slice(None) if axis in axes else p for axis, p in enumerate(position))]
+    return np.isin(np.arange(np.prod(shape)).reshape(shape), together)
+
+
+def axis_size(name):
+    """Over how many devices a named axis runs; None where no such axis is bound."""
+    try:
+        return jax.lax.axis_size(name)
+    except NameError:
+        return None
+
+
+def moments(x, kind, groups=1, axis_name=None, channels_first=False):
+    """Mean and biased variance over what ``kind`` normalises over, in a shape that broadcasts with ``grouped``'s.
+
+    Under ``pmap``, batch normalisation averages over the axis ``axis_name`` of devices too, so that its statistics are
+    those of the global batch; in a jitted program over a mesh they are without more.
+    """
+    x, axes = grouped(x, kind, groups, channels_first)
+
+    def mean(values):
+        local = values.mean(axes, keepdims=True)
+        return jax.lax.pmean(local, axis_name) if kind == "batch" and axis_size(axis_name) else local
+
+    center = mean(x)
+    return center, mean(jnp.square(x - center))
+
+
+class Normalization(nn.Module):
+    """``(x - mean) / sqrt(variance + epsilon) * scale + bias``, with scale and bias for each channel.
+
+    x [B, ..., C]. The kind batch (Ioffe and Szegedy 2015) keeps running averages in the collection batch_stats, mean
+    and var [C], ``momentum`` of the old and 1 - momentum of this batch's; with ``train`` it normalises by this batch's
+    own statistics, and the collection must be mutable, else by the averages. Of microbatches, each is normalised by its
+    own statistics. Layer, instance and group normalisation (Ba et al. 2016; Ulyanov et al. 2016; Wu and He 2018) do the
+    same in training and evaluation.
+
+    Raises ValueError for an unknown kind, and where batch normalisation would train on a batch of one example.
+    """
+
+    kind: str = "batch"
+    num_groups: int = 4
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    use_scale: bool = True
+    use_bias: bool = True
+    axis_name: str = "data"
+    channels_first: bool = False
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        channels, batch = (x.shape[axis] for axis in ((0, -1) if self.channels_first else (-1, 0)))
+
+        def of_channels(values):
+            """[C] in a shape that broadcasts with x."""
+            values = values.astype(x.dtype)
+            return values.reshape(-1, *(1,) * (x.ndim - 1)) if self.channels_first else values
+
+        def parameter(name, init):
+            return of_channels(self.param(name, init, (channels,)))
+
+        if self.kind == "batch":
+            running = [
+                self.variable("batch_stats", name, init, (channels,))
+                for name, init in (("mean", jnp.zeros), ("var", jnp.ones))
+            ]
+        if self.kind == "batch" and not train:
+            center, variance = (of_channels(value.value) for value in running)
+            y = (x - center) * jax.lax.rsqrt(variance + self.epsilon)
+        else:
+            if self.kind == "batch" and batch * (axis_size(self.axis_name) or 1) < 2:
+                raise ValueError(
+                    "batch normalisation cannot train on a batch of 1: an example would be normalised by itself alone, "
+                    "and evaluated by averages over others; choose a larger batch_size or another norm"
+                )
+            center, variance = moments(x, self.kind, self.num_groups, self.axis_name, self.channels_first)
+            groups, _ = grouped(x, self.kind, self.num_groups, self.channels_first)
+            y = ((groups - center) * jax.lax.rsqrt(variance + self.epsilon)).reshape(x.shape)
+            if self.kind == "batch" and not self.is_initializing():
+                for average, value in zip(running, (center, variance), strict=True):
+                    average.value = self.momentum * average.value + (1 - self.momentum) * value.reshape(channels)
+        y = y * parameter("scale", nn.initializers.ones) if self.use_scale else y
+        return y + parameter("bias", nn.initializers.zeros) if self.use_bias else y
