@@ -33,6 +33,7 @@ UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # how a character decodes of which onl
 def load(path, arm):
     """(tokenizer, decoder, variables) of a trained language model; of several seeds, the first."""
     import jax
+    from flax import errors
 
     from data import tokenizers
     from training import checkpoint, config
@@ -57,7 +58,12 @@ def load(path, arm):
     if record["num_seeds"] > 1:
         variables = jax.tree.map(lambda x: x[0], variables)
     arm_config = config.from_dict(experiment.config, record["arms"][arm])
-    return tokenizer, experiment.language_model(arm_config, tokenizer.vocab_size)[1], variables
+    decoder = experiment.language_model(arm_config, tokenizer.vocab_size)[1]
+    try:
+        jax.eval_shape(decoder.advance, variables, decoder.start(1), jax.ShapeDtypeStruct((1, 1), "int32"))
+    except errors.FlaxError as error:
+        raise UserError(f"config.json of {workdir} is not the checkpoint's: {str(error).split(' (https')[0]}") from error
+    return tokenizer, decoder, variables
 
 
 def main(argv):

@@ -101,7 +101,7 @@ def test_config_fields_exist(page, guides_experiment):
 
 @each_page
 def test_flags_exist(page):
-    sources = [ROOT / "train.py", ROOT / "eval.py", ROOT / "training" / "command.py", *ROOT.glob("benchmarks/*.py")]
+    sources = [*ROOT.glob("*.py"), ROOT / "training" / "command.py", *ROOT.glob("benchmarks/*.py")]
     defined = r'(?:flags\.DEFINE_\w+\(|add_argument\()\s*"(?:--)?(\w+)"'
     known = FOREIGN_FLAGS.union(*(re.findall(defined, path.read_text()) for path in sources))
     mentioned = {name for name in re.findall(r"(?<![\w-])--([a-z][\w-]*)", text_of(page)) if name != "config"}

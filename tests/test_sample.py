@@ -88,6 +88,11 @@ def test_what_is_no_language_model_of_its_own_is_refused(trained, tmp_path):
     with pytest.raises(UserError, match="cannot be read as a tokenizer"):
         sample.load(copy, None)
     record = json.loads((copy / "config.json").read_text())
+    (copy / "two_layer/tokenizer.json").write_bytes((trained / "two_layer/tokenizer.json").read_bytes())
+    wider = json.dumps(record).replace('"d_mlp": 16', '"d_mlp": 24')
+    (copy / "config.json").write_text(wider)
+    with pytest.raises(UserError, match=r"is not the checkpoint's: .*mlp_in.*\(16, 24\).*\(16, 16\)\.$"):
+        sample.load(copy, None)
     (copy / "config.json").write_text(json.dumps(record | {"experiment": "alternating_sum"}))
     with pytest.raises(UserError, match="trains no language model"):
         sample.load(copy, None)
