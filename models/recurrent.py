@@ -4,8 +4,14 @@ A cell is ``(state, x [..., D]) -> (state, output [..., F])``; ``initial_state(s
 shape. Weights of the inputs and of the state start with variance 1 / fan-in, biases at zero but for the LSTM's forget
 gate.
 
-Axes: T time, F the cell's width; the leading axes of a batch may be any.
+A cell has two halves. ``project`` maps inputs to what they add to the gates, which ``unroll`` does for all steps in one
+product; ``step`` is the rest, one step after the other. Cells whose gates read the state through a single matrix say
+how with ``update``, and ``unroll`` then spares the backward pass one product a step.
+
+Axes: T time, G gates, F the cell's width; the leading axes of a batch may be any.
 """
+
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -14,15 +20,9 @@ import jax.numpy as jnp
 from models.mlp import activation_function, gaussian_kernel
 
 
-def gates(x, h, count, width):
-    """``count`` affine maps of the input and of the state together, each [..., F].
-
-    The columns of the kernels ``input`` and ``recurrent`` and of the one bias hold the maps side by side.
-    """
-    init = gaussian_kernel("lecun")
-    of_input = nn.Dense(count * width, use_bias=False, kernel_init=init, name="input")(x)
-    of_state = nn.Dense(count * width, kernel_init=init, name="recurrent")(h)
-    return jnp.split(of_input + of_state, count, axis=-1)
+def product(features, name):
+    """An affine map without its bias, as a part of a cell."""
+    return nn.Dense(features, use_bias=False, kernel_init=gaussian_kernel("lecun"), name=name)
 
 
 class ElmanCell(nn.Module):
@@ -37,9 +37,23 @@ class ElmanCell(nn.Module):
     def initial_state(self, shape=()):
         return jnp.zeros((*shape, self.width))
 
-    @nn.compact
+    def setup(self):
+        self.input, self.recurrent = product(self.width, "input"), product(self.width, "recurrent")
+        self.bias = self.param("bias", nn.initializers.zeros, (self.width,))
+
     def __call__(self, h, x):
-        (z,) = gates(x, h, 1, self.width)
+        return self.step(h, self.project(x))
+
+    def project(self, x):
+        return self.input(x) + self.bias
+
+    def step(self, h, z):
+        return self.update(h, z + self.recurrent(h))
+
+    def hidden(self, h):
+        return h
+
+    def update(self, h, z):
         h = activation_function(self.activation)(z)
         return h, h
 
@@ -55,14 +69,27 @@ class GRUCell(nn.Module):
     def initial_state(self, shape=()):
         return jnp.zeros((*shape, self.width))
 
-    @nn.compact
+    def setup(self):
+        F = self.width
+        self.input, self.recurrent = product(2 * F, "input"), product(2 * F, "recurrent")
+        self.candidate_input = product(F, "candidate_input")
+        self.candidate_recurrent = product(F, "candidate_recurrent")
+        self.bias = self.param("bias", nn.initializers.zeros, (3 * F,))
+
     def __call__(self, h, x):
-        init = gaussian_kernel("lecun")
-        reset, update = (jax.nn.sigmoid(z) for z in gates(x, h, 2, self.width))
-        of_input = nn.Dense(self.width, use_bias=False, kernel_init=init, name="candidate_input")(x)
-        of_state = nn.Dense(self.width, kernel_init=init, name="candidate_recurrent")(reset * h)
-        h = update * h + (1 - update) * jnp.tanh(of_input + of_state)
+        return self.step(h, self.project(x))
+
+    def project(self, x):
+        return jnp.concatenate([self.input(x), self.candidate_input(x)], axis=-1) + self.bias
+
+    def step(self, h, z):
+        of_gates, of_candidate = jnp.split(z, [2 * self.width], axis=-1)
+        reset, update = jnp.split(jax.nn.sigmoid(of_gates + self.recurrent(h)), 2, axis=-1)
+        h = update * h + (1 - update) * jnp.tanh(of_candidate + self.candidate_recurrent(reset * h))
         return h, h
+
+    def hidden(self, h):
+        return h
 
 
 class LSTMCell(nn.Module):
@@ -76,19 +103,78 @@ class LSTMCell(nn.Module):
     forget_bias: float = 1.0
 
     def initial_state(self, shape=()):
-        zeros = jnp.zeros((*shape, self.width))
-        return zeros, zeros
+        # Of their own memory each: one array cannot be donated twice.
+        return jnp.zeros((*shape, self.width)), jnp.zeros((*shape, self.width))
 
-    @nn.compact
+    def setup(self):
+        F = self.width
+        self.input, self.recurrent = product(4 * F, "input"), product(4 * F, "recurrent")
+        start = jnp.repeat(jnp.array([0.0, self.forget_bias, 0.0, 0.0]), F)
+        self.bias = self.param("bias", lambda key: start)
+
     def __call__(self, state, x):
-        c, h = state
-        i, f, g, o = gates(x, h, 4, self.width)
-        forget_bias = self.param("forget_bias", nn.initializers.constant(self.forget_bias), (self.width,))
-        c = jax.nn.sigmoid(f + forget_bias) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return self.step(state, self.project(x))
+
+    def project(self, x):
+        return self.input(x) + self.bias
+
+    def step(self, state, z):
+        return self.update(state, z + self.recurrent(self.hidden(state)))
+
+    def hidden(self, state):
+        return state[1]
+
+    def update(self, state, z):
+        i, f, g, o = jnp.split(z, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * state[0] + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (c, h), h
 
 
 def unroll(cell, params, state, x_T):
     """The last state and the outputs [T, ..., F] of a cell that reads x [T, ..., D] one step after the other."""
-    return jax.lax.scan(lambda state, x: cell.apply({"params": params}, state, x), state, x_T)
+    # Around the product the leading axes are one: XLA's CPU backend multiplies [N, D] faster than [T, B, D].
+    z = cell.apply({"params": params}, x_T.reshape(-1, x_T.shape[-1]), method="project")
+    z_T = z.reshape(*x_T.shape[:-1], z.shape[-1])
+    if hasattr(cell, "update"):
+        return _unroll(cell, params["recurrent"]["kernel"], state, z_T)
+    return jax.lax.scan(lambda state, z: cell.apply({"params": params}, state, z, method="step"), state, z_T)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _unroll(cell, kernel, state, z_T):
+    """The loop over time for gates ``z + h U``, U the kernel.
+
+    Differentiated by hand for its speed: automatic differentiation adds up the kernel's gradient one step at a time,
+    with a product each; here it is one product of all states and all gates.
+    """
+    return _forward(cell, kernel, state, z_T)[0]
+
+
+def _forward(cell, kernel, state, z_T):
+    def step(state, z):
+        gates = z + cell.hidden(state) @ kernel
+        new, output = cell.update(state, gates)
+        return new, (output, state, gates)
+
+    last, (output_T, state_T, gates_T) = jax.lax.scan(step, state, z_T)
+    return (last, output_T), (kernel, state_T, gates_T)
+
+
+def _backward(cell, saved, cotangents):
+    kernel, state_T, gates_T = saved
+    transposed = kernel.T
+
+    def step(of_next, inputs):
+        of_output, state, gates = inputs
+        of_state, of_gates = jax.vjp(cell.update, state, gates)[1]((of_next, of_output))
+        through_gates = jax.vjp(cell.hidden, state)[1](of_gates @ transposed)[0]
+        return jax.tree.map(jnp.add, of_state, through_gates), of_gates
+
+    of_last, of_output_T = cotangents
+    of_state, of_gates_T = jax.lax.scan(step, of_last, (of_output_T, state_T, gates_T), reverse=True)
+    hidden = cell.hidden(state_T).reshape(-1, kernel.shape[0])
+    return hidden.T @ of_gates_T.reshape(-1, kernel.shape[1]), of_state, of_gates_T
+
+
+_unroll.defvjp(_forward, _backward)

@@ -185,3 +185,15 @@ def test_a_batch_that_devices_or_microbatches_do_not_divide_is_refused(tiny):
     with pytest.raises(UserError, match="batch_size=12 is not divisible by 5 microbatches"):
         parallel.check_batch(parallel.SINGLE, replace(tasks["two_layer"], accumulate=5))
     parallel.check_batch(parallel.choose("mesh", "data=2,fsdp=2,model=2"), tasks["two_layer"])
+
+
+def test_a_loss_that_needs_the_whole_batch_is_refused_where_devices_split_it():
+    def loss(variables, batch, rngs):
+        if len(batch["x"]) < 16:
+            raise ValueError("rows are carried: train with --parallelism=single")
+        return TASK.loss(variables, batch, rngs)
+
+    task = replace(TASK, loss=loss)
+    parallel.check_batch(parallel.SINGLE, task)
+    with pytest.raises(UserError, match="rows are carried"):
+        parallel.check_batch(parallel.choose("pmap"), task)

@@ -16,7 +16,16 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from training.experiment import UserError
-from training.step import abstract_state, init_state, leaves_by_path, repeat, train_step, with_data
+from training.step import (
+    abstract_state,
+    init_state,
+    key,
+    leaves_by_path,
+    repeat,
+    train_step,
+    variables,
+    with_data,
+)
 
 KINDS = ("auto", "single", "pmap", "mesh")
 AXES = ("data", "fsdp", "model")
@@ -82,19 +91,34 @@ def _axis_sizes(mesh):
 
 
 def check_batch(placement, task):
-    """Raises UserError unless devices and microbatches divide the batch evenly."""
+    """Raises UserError unless devices and microbatches divide the batch evenly, and the loss takes a device's part."""
 
     def batch(data):
         return with_data(task, data).batch(0, 0)
 
-    size = jax.tree.leaves(batch(None) if task.batch_on_host else jax.eval_shape(batch, task.data))[0].shape[0]
+    rows = batch(None) if task.batch_on_host else jax.eval_shape(batch, task.data)
+    size = jax.tree.leaves(rows)[0].shape[0]
     shards, microbatches = placement.batch_shards, task.accumulate
-    if size % (shards * microbatches) == 0:
+    if size % (shards * microbatches):
+        by = (
+            f"the {shards} devices of --parallelism={placement.kind}"
+            if size % shards
+            else f"{microbatches} microbatches"
+        )
+        by += "" if size % shards else " a device" if shards > 1 else ""
+        hint = ", or --parallelism=single" if size % shards else ", or a smaller optimizer.accumulate"
+        raise UserError(
+            f"batch_size={size} is not divisible by {by}; choose a multiple of {shards * microbatches}{hint}"
+        )
+    if placement.kind != "pmap":
         return
-    by = f"the {shards} devices of --parallelism={placement.kind}" if size % shards else f"{microbatches} microbatches"
-    by += "" if size % shards else " a device" if shards > 1 else ""
-    hint = ", or --parallelism=single" if size % shards else ", or a smaller optimizer.accumulate"
-    raise UserError(f"batch_size={size} is not divisible by {by}; choose a multiple of {shards * microbatches}{hint}")
+    state = abstract_state(task, 1)
+    parts = jax.tree.map(lambda x: jax.ShapeDtypeStruct((shards, size // shards, *x.shape[1:]), x.dtype), rows)
+    loss = jax.vmap(lambda *arguments: task.loss(*arguments).sum, (None, 0, None), axis_name="data")
+    try:
+        jax.eval_shape(loss, variables(state), parts, {"dropout": key(0, "dropout")})
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def state_shardings(placement, task, num_seeds):

@@ -1,0 +1,201 @@
+"""The recurrent language model of PyTorch's word-level example, trained here and by a plain PyTorch loop.
+
+    python -m benchmarks.rnn_lm --rounds=10
+    python -m benchmarks.rnn_lm --corpus=TRAIN.txt --test_corpus=TEST.txt --split=spaces --vocab_size=0 --epochs=3
+
+The first measures tokens a second, the second the test perplexity after as many epochs on the same tokens. Both sides
+live in processes of their own, pinned to the same cores, and take turns: a slow moment of the machine meets both.
+Ours quarters its rate after 1/2, 2/3 and 5/6 of the run; PyTorch's, as in its example, whenever the validation loss
+does not improve. Needs PyTorch, which nothing else here does.
+
+Axes: B rows, T time, V vocabulary.
+"""
+
+import math
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+
+from absl import app, flags
+
+ROUNDS = flags.DEFINE_integer("rounds", 10, "turns of each side", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 4, "training steps a turn", lower_bound=1)
+EPOCHS = flags.DEFINE_integer("epochs", 0, "train for so many and test; 0: measure speed alone", lower_bound=0)
+THREADS = flags.DEFINE_integer("threads", 2, "threads, and cores, of each side", lower_bound=1)
+CORPUS = flags.DEFINE_string("corpus", "python_stdlib", "what to train on")
+TEST_CORPUS = flags.DEFINE_string("test_corpus", "", "what to test on; default: the corpus's own test split")
+SPLIT = flags.DEFINE_string("split", "punctuation", "what a word is: punctuation or spaces")
+VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 33_278, "words; 0: all")
+SIDES = flags.DEFINE_list("sides", ["jax", "torch"], "the sides that run")
+OUTPUT = flags.DEFINE_string("output", "full", "our softmax: full, adaptive or sampled")
+
+LAYERS, WIDTH, DROPOUT, CLIP_NORM, LEARNING_RATE = 2, 200, 0.2, 0.25, 20.0
+
+
+def config_and_tokens():
+    """Our config of the example's setting, and the tokens that both sides read."""
+    from experiments import rnn_lm
+    from training.config import override
+
+    settings = rnn_lm.PYTORCH_EXAMPLE | {"corpus": CORPUS.value, "test_corpus": TEST_CORPUS.value}
+    settings |= {"split": SPLIT.value, "tokenizer_size": VOCAB_SIZE.value, "output": OUTPUT.value}
+    config = override(rnn_lm.Config(), settings | {"evaluate_on": "test"})
+    tokens = rnn_lm.read(config)
+    steps = EPOCHS.value * windows_of(tokens.train, config)
+    return override(config, {"num_steps": max(steps, 1)}), tokens
+
+
+def windows_of(tokens_N, config):
+    """Steps of an epoch."""
+    return (len(tokens_N) // config.batch_size - 1) // config.context_length
+
+
+def jax_side():
+    """Makes (train, test): by this project's engine, as train.py does it."""
+    import jax
+
+    from experiments import rnn_lm
+    from training import parallel
+    from training.step import without_sums
+
+    config, _ = config_and_tokens()
+    task = rnn_lm.task(config)
+    single = parallel.choose("single")
+    train_steps = parallel.train_steps(single, task, num_seeds=1)
+    state = parallel.initial(single, task, [0])
+
+    def train(steps):
+        nonlocal state
+        state = train_steps(without_sums(state), steps)
+        total, weight = state.sums["loss"]
+        return float(total / weight)
+
+    def test():
+        total, weight = jax.jit(task.evaluate)({"params": state.params}, task.data)["loss"]
+        return float(total / weight)
+
+    return train, test
+
+
+def torch_side():
+    """Makes (train, test): as PyTorch's example does it, eager, with its nn.LSTM."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    from data.tokens import columns
+
+    config, tokens = config_and_tokens()
+    torch.set_num_threads(THREADS.value)
+    torch.manual_seed(0)
+    B, T, V = config.batch_size, config.context_length, tokens.vocab_size
+    splits = {name: torch.tensor(columns(tokens[name], B).astype("int64")) for name in ("train", "validation", "test")}
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout = nn.Dropout(DROPOUT)
+            self.embed = nn.Embedding(V, WIDTH)
+            self.lstm = nn.LSTM(WIDTH, WIDTH, LAYERS, dropout=DROPOUT)
+            self.unembed = nn.Linear(WIDTH, V)
+            for weights in (self.embed.weight, self.unembed.weight):
+                nn.init.uniform_(weights, -0.1, 0.1)
+            nn.init.zeros_(self.unembed.bias)
+
+        def forward(self, tokens_TB, states):
+            outputs, states = self.lstm(self.dropout(self.embed(tokens_TB)), states)
+            return self.unembed(self.dropout(outputs)), states
+
+    model, rate, best, step = Model(), LEARNING_RATE, math.inf, 0
+    zeros = tuple(torch.zeros(LAYERS, B, WIDTH) for _ in range(2))
+    states = zeros
+
+    def loss_of(rows_BN, index, states):
+        window_TB = rows_BN[:, index * T : index * T + T + 1].T.contiguous()
+        logits, states = model(window_TB[:-1], states)
+        return F.cross_entropy(logits.flatten(0, 1), window_TB[1:].flatten()), states
+
+    def mean_loss(split):
+        model.eval()
+        with torch.no_grad():
+            total, carried, windows = 0.0, zeros, (splits[split].shape[1] - 1) // T
+            for index in range(windows):
+                loss, carried = loss_of(splits[split], index, carried)
+                total += loss.item()
+        model.train()
+        return total / windows
+
+    def train(steps):
+        nonlocal rate, best, step, states
+        windows, total = windows_of(tokens.train, config), 0.0
+        for _ in range(steps):
+            if step % windows == 0:
+                states = zeros
+                if EPOCHS.value and step:
+                    validation = mean_loss("validation")
+                    rate, best = (rate if validation < best else rate / 4), min(best, validation)
+            model.zero_grad()
+            loss, states = loss_of(splits["train"], step % windows, tuple(s.detach() for s in states))
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(parameter.grad, alpha=-rate)
+            total, step = total + loss.item(), step + 1
+        return total / steps
+
+    return train, lambda: mean_loss("test")
+
+
+def serve(side, arguments, connection):
+    """Answers each number of steps with (seconds, mean loss), and 0 with the test loss, until told None."""
+    flags.FLAGS(arguments)
+    if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the cores that it may use
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: THREADS.value])
+    train, test = {"jax": jax_side, "torch": torch_side}[side]()
+    while (steps := connection.recv()) is not None:
+        start = time.perf_counter()
+        loss = train(steps) if steps else test()
+        connection.send((time.perf_counter() - start, loss))
+
+
+def main(_):
+    config, tokens = config_and_tokens()
+    context = multiprocessing.get_context("spawn")  # a forked JAX or OpenMP can hang
+    ends = {}
+    for side in SIDES.value:
+        ends[side], theirs = context.Pipe()
+        context.Process(target=serve, args=(side, sys.argv, theirs), daemon=True).start()
+
+    def ask(side, steps):
+        ends[side].send(steps)
+        return ends[side].recv()
+
+    tokens_a_step = config.batch_size * config.context_length
+    print(f"{tokens.vocab_size:,} words, LSTM of {LAYERS} layers of {WIDTH}, {OUTPUT.value} softmax on our side")
+    if EPOCHS.value:
+        for side in ends:
+            seconds, _ = ask(side, config.num_steps)
+            _, loss = ask(side, 0)
+            speed = tokens_a_step * config.num_steps / seconds
+            print(f"{side:6} test perplexity {math.exp(loss):.2f} after {EPOCHS.value} epochs, {speed:,.0f} tokens/s")
+    else:
+        speeds = {side: [] for side in ends}
+        for turn in range(ROUNDS.value + 1):
+            for side in ends:
+                seconds, _ = ask(side, STEPS.value)
+                if turn:  # turn 0 compiles and warms up
+                    speeds[side].append(tokens_a_step * STEPS.value / seconds)
+        for side, found in speeds.items():
+            print(f"{side:6} {statistics.median(found):,.0f} tokens/s (min {min(found):,.0f}, max {max(found):,.0f})")
+        if len(speeds) == 2:
+            ratios = [a / b for a, b in zip(*speeds.values(), strict=True)]
+            print(f"{'/'.join(speeds)}: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")
+    for end in ends.values():
+        end.send(None)
+
+
+if __name__ == "__main__":
+    app.run(main)
