@@ -9,16 +9,19 @@ Kinds of ablation, by what takes the place of a head's output (its pattern times
                         lost then is the head's own write, not its part in the patterns of later heads
                         (Olsson et al. 2022, "In-context learning and induction heads", argument 3)
 
-Axes: B batch, T time, V vocabulary, L layers, H heads, N sets of heads.
+With grouped queries a head is a query head. Axes: B batch, T time, V vocabulary, L layers, H heads, N sets of heads.
 """
 
 import jax
 import jax.numpy as jnp
 
+from probes.layerwise import itself, scores_from, streams
 from probes.sites import apply
 
 READS = {"query": "queries", "key": "keys", "value": "values"}  # kind of input -> its site
 KINDS = ("zero", "mean", "resample", "pattern_preserving")
+OUTPUTS, PATTERN = "attention/head_outputs", "attention/pattern"
+SITES = {"pattern_preserving": PATTERN}  # what a kind records, where not the heads' outputs
 
 
 def record_reference(model, variables, tokens_BT, kind, key=None):
@@ -27,22 +30,33 @@ def record_reference(model, variables, tokens_BT, kind, key=None):
     For "resample" the batch is rolled by one; a ``key`` draws a random cycle through the batch instead. Either way no
     sequence gets its own. Raises ValueError for an unknown kind, and for resampling in a batch of one.
     """
+    check_kind(kind)
+    if kind == "zero":
+        return {}
+    _, seen = streams(model, variables, tokens_BT, observe={SITES.get(kind, OUTPUTS): itself})
+    return replacements(kind, seen, key)
+
+
+def check_kind(kind):
+    """Raises ValueError for a kind of ablation that there is not."""
     if kind not in KINDS:
         raise ValueError(f"ablation kind={kind!r} is not one of {', '.join(KINDS)}")
+
+
+def replacements(kind, seen, key=None):
+    """``record_reference`` from what a run without ablation had in each layer, [{site: activation}]."""
     if kind == "zero":
         return {}
     if kind == "pattern_preserving":
-        observe = {"*/attention/pattern": lambda pattern_BHQK: pattern_BHQK}
-    elif kind == "mean":
-        observe = {"*/attention/head_outputs": lambda z_BTHC: z_BTHC.mean(axis=0)}
-    else:
-        size = tokens_BT.shape[0]
-        if size < 2:
-            raise ValueError("a resample ablation needs a batch of at least two sequences")
-        order_B = jnp.arange(size) if key is None else jax.random.permutation(key, size)
-        source_B = jnp.zeros_like(order_B).at[order_B].set(jnp.roll(order_B, 1))
-        observe = {"*/attention/head_outputs": lambda z_BTHC: z_BTHC[source_B]}
-    return apply(model, variables, tokens_BT, observe=observe)[1]
+        return {f"layer_{layer}/{PATTERN}": found[PATTERN] for layer, found in enumerate(seen)}
+    if kind == "mean":
+        return {f"layer_{layer}/{OUTPUTS}": found[OUTPUTS].mean(axis=0) for layer, found in enumerate(seen)}
+    size = len(seen[0][OUTPUTS]) if seen else 2
+    if size < 2:
+        raise ValueError("a resample ablation needs a batch of at least two sequences")
+    order_B = jnp.arange(size) if key is None else jax.random.permutation(key, size)
+    source_B = jnp.zeros_like(order_B).at[order_B].set(jnp.roll(order_B, 1))
+    return {f"layer_{layer}/{OUTPUTS}": found[OUTPUTS][source_B] for layer, found in enumerate(seen)}
 
 
 def ablated_logits(model, variables, tokens_BT, keep_LH, *, kind, key=None, reference=None):
@@ -89,12 +103,33 @@ def ablate_sets(model, variables, tokens_BT, score, keep_NLH, kind, *, key=None,
     return jax.lax.map(ablate, jnp.asarray(keep_NLH), batch_size=chunk_size)
 
 
-def sweep(model, variables, tokens_BT, score, kind, **options):
-    """The scores without each head in turn, each leaf of ``score``'s result as [L, H]; options of ``ablate_sets``."""
-    L, H = model.config.num_layers, model.config.num_heads
-    keep_NLH = 1 - jnp.eye(L * H).reshape(L * H, L, H)
-    scores = ablate_sets(model, variables, tokens_BT, score, keep_NLH, kind, **options)
-    return jax.tree.map(lambda leaf: leaf.reshape(L, H, *leaf.shape[1:]), scores)
+def sweep(model, variables, tokens_BT, score, kind, *, key=None, reference=None, at=None):
+    """The scores without each head in turn, each leaf of ``score``'s result as [L, H].
+
+    A run without a head of some layer begins after that layer's attention: all that comes before is what it was. So the
+    sweep costs less than half of a run a head, and every layer is compiled once.
+
+    Args:
+      score: logits [B, T, V] -> pytree of scalars; a function defined once is compiled once.
+      kind, key, reference: as in ``ablated_logits``.
+      at: positions, or None for all, where logits are computed: ``score`` gets [B, len(at), V].
+    """
+    check_kind(kind)
+    preserving = kind == "pattern_preserving"
+    observe = {OUTPUTS: itself} | ({PATTERN: itself} if preserving and reference is None else {})
+    found, seen = streams(model, variables, tokens_BT, observe=observe)
+    if reference is None:
+        reference = replacements(kind, seen, key)
+    names = [f"layer_{layer}/{{}}" for layer in range(model.config.num_layers)]
+    patterns = [reference.get(name.format(PATTERN)) for name in names] if preserving else None
+    ablated_HH = jnp.eye(model.config.num_heads, dtype=bool)
+    scores = []
+    for layer, name in enumerate(names):
+        z_BTHC = seen[layer][OUTPUTS]
+        instead = jnp.asarray(reference.get(name.format(OUTPUTS), 0), z_BTHC.dtype)
+        z_NBTHC = jnp.where(ablated_HH[:, None, None, :, None], instead, z_BTHC)
+        scores.append(scores_from(model, variables, layer, found[layer], z_NBTHC, score, patterns=patterns, at=at))
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *scores)
 
 
 def cut_paths(model, variables, tokens_BT, keep_LH, inputs):

@@ -4,7 +4,8 @@ Axes: B sequences, T time (Q query, K key position), L layers, H heads, C head w
 Scores are arrays [L, H], averaged over sequences. A[q, k] is the attention of one head from query q to key k.
 
 Only sums over the entries that a score needs leave a layer, and sequences are taken a few at a time: no array is as
-large as the patterns of all layers, and logits are never computed.
+large as the patterns of all layers, and logits are never computed. Layers run one by one, each through the same
+compiled program (``probes.layerwise``). With grouped queries a head is a query head: H is their number.
 """
 
 import math
@@ -12,10 +13,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from probes import sites
-
-CHUNK_BYTES = 4 * 2**20  # of one layer's patterns at a time: what a core's cache holds
+from probes.layerwise import sum_over_sequences
 
 
 @partial(jax.jit, static_argnames=("num_sequences", "block_length", "num_copies", "num_tokens", "bos"))
@@ -47,7 +47,6 @@ def repeated_tokens(key, num_sequences, block_length, num_copies, num_tokens, bo
     return jnp.concatenate([jnp.full((num_sequences, 1), bos, jnp.int32), tokens_BT], axis=1)
 
 
-@partial(jax.jit, static_argnames=("model", "block_length"))
 def stripe_scores(model, variables, tokens_BT, block_length):
     """Previous-token, duplicate-token and induction score of every head on sequences [BOS, r, r].
 
@@ -64,24 +63,25 @@ def stripe_scores(model, variables, tokens_BT, block_length):
     num_sequences, length = tokens_BT.shape
     if length != 1 + 2 * block_length:
         raise ValueError(f"[BOS, r, r] with blocks of {block_length} has {1 + 2 * block_length} tokens, not {length}")
-    later, second = jnp.arange(1, length), jnp.arange(1 + block_length, length)
-    stripes = {
+    totals, _ = sum_over_sequences(model, variables, tokens_BT, _along_stripes, ["attention/pattern"], (block_length,))
+    counts = {name: len(queries) for name, (queries, _) in _stripes(block_length).items()}
+    return {name: total_LH / (num_sequences * counts[name]) for name, total_LH in totals.items()}
+
+
+def _stripes(block_length):
+    """{score: (queries, keys) of the entries that it averages}."""
+    later, second = np.arange(1, 1 + 2 * block_length), np.arange(1 + block_length, 1 + 2 * block_length)
+    return {
         "previous_token_score": (later, later - 1),
         # By explicit rows: a whole diagonal at this offset would begin in the first copy.
         "duplicate_token_score": (second, second - block_length),
         "induction_score": (second, second - block_length + 1),
     }
 
-    def sums(tokens_BT):
-        def along_stripes(pattern_BHQK):
-            return {name: _widened(pattern_BHQK[:, :, q, k]).sum((0, -1)) for name, (q, k) in stripes.items()}
 
-        _, seen = sites.apply(model, variables, tokens_BT, observe={"layer_*/attention/pattern": along_stripes})
-        return _layers(seen)
-
-    model = sites.explicit(model)
-    totals = _sum_over_sequences(sums, model, tokens_BT)
-    return {name: total_LH / (num_sequences * len(stripes[name][0])) for name, total_LH in totals.items()}
+def _along_stripes(layer_params, seen, tokens_BT, block_length):
+    pattern_BHQK = seen["attention/pattern"]
+    return {name: _widened(pattern_BHQK[:, :, q, k]).sum((0, -1)) for name, (q, k) in _stripes(block_length).items()}
 
 
 def stripe_chance(block_length):
@@ -112,7 +112,6 @@ def olsson_block_length(context_length):
     return min(25, (context_length - 1) // 4)
 
 
-@partial(jax.jit, static_argnames=("model",))
 def prefix_matching_score(model, variables, tokens_BT):
     """Attention from every token to whatever followed its earlier occurrences (Olsson et al. 2022).
 
@@ -126,18 +125,13 @@ def prefix_matching_score(model, variables, tokens_BT):
     Raises:
       ValueError: T exceeds the model's context.
     """
+    total_LH, _ = sum_over_sequences(model, variables, tokens_BT, _over_matches, ["attention/pattern"])
+    return _per_match(total_LH, tokens_BT)
 
-    def sums(tokens_BT):
-        matches_BQK = _prefix_matches(tokens_BT)
 
-        def over_matches(pattern_BHQK):
-            return _widened(jnp.where(matches_BQK[:, None], pattern_BHQK, 0)).sum((0, 2, 3))
-
-        _, seen = sites.apply(model, variables, tokens_BT, observe={"layer_*/attention/pattern": over_matches})
-        return _layers(seen)
-
-    model = sites.explicit(model)
-    return _per_match(_sum_over_sequences(sums, model, tokens_BT), tokens_BT)
+def _over_matches(layer_params, seen, tokens_BT):
+    matches_BQK = _prefix_matches(tokens_BT)
+    return _widened(jnp.where(matches_BQK[:, None], seen["attention/pattern"], 0)).sum((0, 2, 3))
 
 
 def uniform_prefix_matching_chance(tokens_BT):
@@ -161,7 +155,6 @@ def _per_match(total, tokens_BT):
     }
 
 
-@partial(jax.jit, static_argnames=("model",))
 def copying_score(model, variables, tokens_BT):
     """Whether a head's output raises the logits of the tokens it attends to [L, H], in [-1, 1] (Olsson et al. 2022).
 
@@ -180,41 +173,89 @@ def copying_score(model, variables, tokens_BT):
     Raises:
       ValueError: T exceeds the model's context.
     """
-    model = sites.explicit(model)
-    params = variables["params"]
-    tied = model.config.tied_unembedding
-    unembed = params["embed"] if tied else params["unembed"]["kernel"]  # [V, D] or [D, V]
-    mean_D = unembed.mean(0 if tied else 1)
-
-    def sums(tokens_BT):
-        # Gathered as it lies: the transpose would be a copy of the whole unembedding.
-        own_BKD = unembed[tokens_BT] if tied else jnp.moveaxis(unembed[:, tokens_BT], 0, -1)
-        own_BKD = own_BKD - mean_D
-        if "final_norm" in params:
-            own_BKD = own_BKD * params["final_norm"]["scale"]
-            own_BKD = own_BKD - own_BKD.mean(-1, keepdims=True)
-        _, seen = sites.apply(
-            model,
-            variables,
-            tokens_BT,
-            observe={"layer_*/attention/pattern": _widened, "layer_*/attention/head_outputs": _widened},
-        )
-
-        def of_layer(layer):
-            output_HCD = params[layer]["attention"]["output"]["kernel"]
-            readers_BKHC = jnp.einsum("BKD,HCD->BKHC", own_BKD, output_HCD)
-            outputs_BQHC = seen[f"{layer}/attention/head_outputs"]
-            raised_BHQK = jax.nn.relu(jnp.einsum("BQHC,BKHC->BHQK", outputs_BQHC, readers_BKHC))
-            attended_BHQ = (seen[f"{layer}/attention/pattern"] * raised_BHQK).sum(-1)
-            all_BHQ = raised_BHQK.sum(-1)
-            defined_BHQ = all_BHQ > 0
-            score_BHQ = 4 * attended_BHQ / jnp.where(defined_BHQ, attended_BHQ + all_BHQ, 1) - 1
-            return jnp.where(defined_BHQ, score_BHQ, 0).sum((0, 2)), defined_BHQ.sum((0, 2))
-
-        return _layers({layer: of_layer(layer) for layer in _layer_names(model)})
-
-    total_LH, count_LH = _sum_over_sequences(sums, model, tokens_BT)
+    own_BKD = unembedding_of(model.config, variables["params"], tokens_BT)
+    observed = ["attention/pattern", "attention/head_outputs"]
+    (total_LH, count_LH), _ = sum_over_sequences(model, variables, tokens_BT, _copied, observed, extras=(own_BKD,))
     return total_LH / count_LH
+
+
+@partial(jax.jit, static_argnames="config")
+def unembedding_of(config, params, tokens):
+    """What raises the logit of each token above the vocabulary's mean, as directions of the stream [..., D].
+
+    The final norm's linear parts are folded in; its division by the stream's size is left out.
+    """
+    tied = config.tied_unembedding
+    unembed = params["embed"] if tied else params["unembed"]["kernel"]  # [V, D] or [D, V]
+    # Gathered as it lies: the transpose would be a copy of the whole unembedding.
+    own = unembed[tokens] if tied else jnp.moveaxis(unembed[:, tokens], 0, -1)
+    own = own - unembed.mean(0 if tied else 1)
+    if "final_norm" in params:
+        own = own * params["final_norm"]["scale"]
+        if config.norm == "layernorm":
+            own = own - own.mean(-1, keepdims=True)
+    return own
+
+
+def _copied(layer_params, seen, tokens_BT, own_BKD):
+    """Sum and count of the copying scores of all queries for which there is one."""
+    pattern_BHQK, outputs_BQHC = _widened(seen["attention/pattern"]), _widened(seen["attention/head_outputs"])
+    readers_BKHC = jnp.einsum("BKD,HCD->BKHC", own_BKD, layer_params["attention"]["output"]["kernel"])
+    raised_BHQK = jax.nn.relu(jnp.einsum("BQHC,BKHC->BHQK", outputs_BQHC, readers_BKHC))
+    attended_BHQ, all_BHQ = (pattern_BHQK * raised_BHQK).sum(-1), raised_BHQK.sum(-1)
+    defined_BHQ = all_BHQ > 0
+    score_BHQ = 4 * attended_BHQ / jnp.where(defined_BHQ, attended_BHQ + all_BHQ, 1) - 1
+    return jnp.where(defined_BHQ, score_BHQ, 0).sum((0, 2)), defined_BHQ.sum((0, 2))
+
+
+def text_scores(model, variables, tokens_BT):
+    """The three scores of every head on text, where tokens recur at any distance and any number of times.
+
+    The mean of A[t, t-1] over t >= 1; and over the queries that have such a key, the sum of A[t, k] over the keys k < t
+    that hold the same token, and over the keys k <= t that follow an earlier occurrence of it, as in
+    ``prefix_matching_score``.
+
+    Returns:
+      {"previous_token_score", "duplicate_token_score", "induction_score"}: each [L, H], in [0, 1]; nan where no token
+      recurs.
+    Raises:
+      ValueError: T exceeds the model's context.
+    """
+    return text_scores_and_stream(model, variables, tokens_BT)[0]
+
+
+def text_scores_and_stream(model, variables, tokens_BT):
+    """``text_scores``, and the stream [B, T, D] after the last layer, from which the losses can be told."""
+    totals, x_BTD = sum_over_sequences(model, variables, tokens_BT, _on_text, ["attention/pattern"])
+    return _per_query(totals, tokens_BT), x_BTD
+
+
+def text_chance(tokens_BT):
+    """What ``text_scores`` gives on these tokens for uniform causal attention: three scalars by name."""
+    T = tokens_BT.shape[1]
+    uniform_QK = jnp.tril(jnp.ones((T, T))) / jnp.arange(1, T + 1)[:, None]
+    return _per_query({name: (key * uniform_QK).sum() for name, key in _text_keys(tokens_BT).items()}, tokens_BT)
+
+
+def _text_keys(tokens_BT):
+    """{score: whether [B, Q, K] it counts key k at query q}."""
+    t = jnp.arange(tokens_BT.shape[1])
+    previous_QK = t[:, None] - 1 == t
+    return {
+        "previous_token_score": jnp.broadcast_to(previous_QK, (len(tokens_BT), *previous_QK.shape)),
+        "duplicate_token_score": (tokens_BT[:, :, None] == tokens_BT[:, None, :]) & (t < t[:, None]),
+        "induction_score": _prefix_matches(tokens_BT),
+    }
+
+
+def _on_text(layer_params, seen, tokens_BT):
+    pattern_BHQK = seen["attention/pattern"]
+    keys = _text_keys(tokens_BT)
+    return {name: _widened(jnp.where(k_BQK[:, None], pattern_BHQK, 0)).sum((0, 2, 3)) for name, k_BQK in keys.items()}
+
+
+def _per_query(totals, tokens_BT):
+    return {name: totals[name] / key_BQK.any(-1).sum() for name, key_BQK in _text_keys(tokens_BT).items()}
 
 
 def in_context_learning_positions(length):
@@ -248,21 +289,3 @@ def in_context_learning_slope(loss_T):
 def _widened(activation):
     """In float32 or wider: sums in bfloat16 keep two digits."""
     return activation.astype(jnp.promote_types(activation.dtype, jnp.float32))
-
-
-def _layer_names(model):
-    return [f"layer_{layer}" for layer in range(model.config.num_layers)]
-
-
-def _layers(by_layer):
-    """Stacks what each layer gave, a dict in order of layers, leaf by leaf along a new first axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *by_layer.values())
-
-
-def _sum_over_sequences(sums, model, tokens_BT):
-    """``sums(tokens)`` added up over chunks of equal numbers of sequences, as many as CHUNK_BYTES lets be."""
-    num_sequences, length = tokens_BT.shape
-    bytes_each = model.config.num_heads * length**2 * jnp.dtype(model.config.parameter_dtype).itemsize
-    sizes = (n for n in range(num_sequences, 1, -1) if num_sequences % n == 0 and n * bytes_each <= CHUNK_BYTES)
-    chunks = tokens_BT.reshape(-1, next(sizes, 1), length)
-    return jax.tree.map(lambda sums_of_chunks: sums_of_chunks.sum(0), jax.lax.map(sums, chunks))

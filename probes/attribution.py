@@ -1,7 +1,8 @@
-"""Which parts of the model write a token's logit, with the final LayerNorm frozen at the scale it has.
+"""Which parts of the model write a token's logit, with the final norm frozen at the scale it has.
 
 The logits are then a linear function of the stream, and the stream is a sum: the embedding, every head's write, every
-MLP's, and the biases. Axes: B T D H C V L as in ``models.transformer``.
+MLP's, and the biases; also where attention and MLP of a layer read the same stream. Axes: B T D H C V L as in
+``models.transformer``.
 """
 
 from functools import partial
@@ -9,21 +10,25 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from probes.sites import apply
+from probes import layerwise
+from probes.attention_scores import unembedding_of
+from probes.layerwise import itself
 
-LAYER_NORM_EPSILON = 1e-6  # flax's
 
+def frozen_norm(config, norm_params, statistics_BTD, x_BTD):
+    """The config's norm of ``x_BTD`` with the scale that it has on ``statistics_BTD``, without the bias: linear in x.
 
-def frozen_norm(norm_params, statistics_BTD, x_BTD):
-    """The LayerNorm of ``x_BTD`` with the standard deviation of ``statistics_BTD``, without the bias: linear in x.
-
+    A LayerNorm centres and divides by the standard deviation; an RMSNorm divides by the root mean square.
     ``norm_params`` is the norm's {"scale": [D]}; None, for a model without norms, is the identity.
     """
     if norm_params is None:
         return x_BTD
-    variance_BT1 = statistics_BTD.var(axis=-1, keepdims=True)
-    centred_BTD = x_BTD - x_BTD.mean(axis=-1, keepdims=True)
-    return centred_BTD * jax.lax.rsqrt(variance_BT1 + LAYER_NORM_EPSILON) * norm_params["scale"]
+    if config.norm == "layernorm":
+        square_BT1 = statistics_BTD.var(axis=-1, keepdims=True)
+        x_BTD = x_BTD - x_BTD.mean(axis=-1, keepdims=True)
+    else:
+        square_BT1 = jnp.square(statistics_BTD).mean(axis=-1, keepdims=True)
+    return x_BTD * jax.lax.rsqrt(square_BT1 + config.norm_epsilon) * norm_params["scale"]
 
 
 def direct_logit_attribution(model, variables, tokens_BT, targets_BT, weight_BT):
@@ -38,51 +43,37 @@ def direct_logit_attribution(model, variables, tokens_BT, targets_BT, weight_BT)
     Source: Elhage et al. 2021, "A mathematical framework for transformer circuits", path expansion of logits.
     """
     params, config = variables["params"], model.config
-    sites = ["embedding", "residual_out"]
-    for layer in range(config.num_layers):
-        sites += [f"layer_{layer}/attention/head_outputs"] + [f"layer_{layer}/mlp_out"] * bool(config.d_mlp)
-    _, seen = apply(model, variables, tokens_BT, observe={site: lambda x: x for site in sites})
-
+    observe = {"attention/head_outputs": itself} | ({"mlp_out": itself} if config.d_mlp else {})
+    streams, seen = layerwise.streams(model, variables, tokens_BT, observe=observe)
     weight_BT = jnp.asarray(weight_BT, params["embed"].dtype)
     weight_BT = weight_BT / weight_BT.sum()
-    unembed = params.get("unembed", {})
-    unembed_DV = jnp.asarray(params["embed"].T if config.tied_unembedding else unembed["kernel"])
-    unembed_DV = unembed_DV - unembed_DV.mean(axis=1, keepdims=True)
-    # The direction of the stream that raises the target's logit: the final norm's transpose applied to W_U's column.
-    final = params.get("final_norm")
-    target_BTD = weight_BT[..., None] * unembed_DV.T[targets_BT]
-    stream_BTD = seen["residual_out"].astype(target_BTD.dtype)
-    _, transpose = jax.vjp(partial(frozen_norm, final, stream_BTD), stream_BTD)
-    (direction_BTD,) = transpose(target_BTD)
-
-    heads, mlps, biases = [], [], jnp.zeros((), target_BTD.dtype)
-    for layer in range(config.num_layers):
-        output = params[f"layer_{layer}"]["attention"]["output"]
-        read_BTHC = jnp.einsum("BTD,HCD->BTHC", direction_BTD, output["kernel"])
-        heads.append((seen[f"layer_{layer}/attention/head_outputs"] * read_BTHC).sum((0, 1, 3)))
-        mlps.append((seen[f"layer_{layer}/mlp_out"] * direction_BTD).sum() if config.d_mlp else jnp.zeros_like(biases))
-        biases += (output.get("bias", 0) * direction_BTD).sum()
-    if final is not None:
-        biases += (final.get("bias", 0) * target_BTD).sum()
-    if "bias" in unembed:
-        biases += (weight_BT * (unembed["bias"] - unembed["bias"].mean())[targets_BT]).sum()
+    direction_BTD, constant = _reading(config, params, streams[-1], targets_BT, weight_BT)
+    heads, mlps = [], []
+    for layer, found in enumerate(seen):
+        output, z_BTHC = params[f"layer_{layer}"]["attention"]["output"], found["attention/head_outputs"]
+        heads.append(_read_heads(direction_BTD, output["kernel"], z_BTHC))
+        mlps.append((found["mlp_out"] * direction_BTD).sum() if config.d_mlp else jnp.zeros_like(constant))
+        constant += (output.get("bias", 0) * direction_BTD).sum()
     return {
-        "embedding": (seen["embedding"] * direction_BTD).sum(),
+        "embedding": (streams[0] * direction_BTD).sum(),
         "heads": jnp.reshape(jnp.array(heads), (config.num_layers, config.num_heads)),
         "mlps": jnp.array(mlps),
-        "biases": biases,
+        "biases": constant,
     }
 
 
-def logit_lens(model, variables, tokens_BT):
-    """The logits [L + 1, B, T, V] that the stream would give after 0, 1, ... L layers, final norm included.
+@partial(jax.jit, static_argnames="config")
+def _reading(config, params, stream_BTD, targets_BT, weight_BT):
+    """The direction of the stream that raises the targets' logits, weights included, and what the final bias adds."""
+    plain = {name: value for name, value in params.items() if name != "final_norm"}
+    target_BTD = weight_BT[..., None] * unembedding_of(config, plain, targets_BT)
+    final = params.get("final_norm")
+    stream_BTD = stream_BTD.astype(target_BTD.dtype)
+    _, transpose = jax.vjp(partial(frozen_norm, config, final, stream_BTD), stream_BTD)
+    constant = jnp.sum(final["bias"] * target_BTD) if final and "bias" in final else jnp.zeros((), target_BTD.dtype)
+    return transpose(target_BTD)[0], constant
 
-    Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
-    """
-    streams = [f"layer_{layer}/residual_in" for layer in range(model.config.num_layers)] + ["residual_out"]
-    _, seen = apply(model, variables, tokens_BT, observe={site: lambda x: x for site in streams})
 
-    def read(stream_BTD):
-        return apply(model, variables, tokens_BT, edit={"residual_out": lambda _: stream_BTD})[0]
-
-    return jax.vmap(read)(jnp.stack([seen[site] for site in streams]))
+@jax.jit
+def _read_heads(direction_BTD, kernel_HCD, z_BTHC):
+    return (z_BTHC * jnp.einsum("BTD,HCD->BTHC", direction_BTD, kernel_HCD)).sum((0, 1, 3))

@@ -61,8 +61,9 @@ def apply(model, variables, *inputs, observe=None, edit=None, **kwargs):
 def explicit(model):
     """The same model, computing whole attention patterns, so that its ``scores`` and ``pattern`` sites exist.
 
-    A model that has no faster way of attention is returned as it is.
+    Nor does it recompute activations in the backward pass, within which nothing could be seen. A model that has no such
+    settings is returned as it is.
     """
     if not hasattr(getattr(model, "config", None), "attention"):
         return model
-    return model.clone(config=replace(model.config, attention="explicit"))
+    return model.clone(config=replace(model.config, attention="explicit", remat=False))

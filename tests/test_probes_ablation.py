@@ -13,6 +13,8 @@ from probes.invariance import random_params
 B, T, L, H, D, V = 3, 5, 2, 2, 8, 7
 TOKENS_BT = np.random.default_rng(0).integers(V, size=(B, T))
 ALL_PARTS = {"norm": "layernorm", "bias": True, "d_mlp": 10, "positions": "rotary"}
+PARALLEL = ALL_PARTS | {"parallel_residual": True}
+GROUPED = {"norm": "rmsnorm", "mlp": "swiglu", "d_mlp": 10, "positions": "rotary", "num_key_value_heads": 1}
 logits_of = jax.jit(ablated_logits, static_argnums=0, static_argnames="kind")
 
 
@@ -76,17 +78,22 @@ def test_keeping_all_heads_changes_nothing(kind):
     np.testing.assert_allclose(logits, model.apply(variables, TOKENS_BT), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "chunk_size"), [("mean", None), ("pattern_preserving", 3)])
-def test_the_sweep_is_a_loop(kind, chunk_size):
-    model, variables = build(**ALL_PARTS)
-    swept = jax.jit(lambda v: sweep(model, v, TOKENS_BT, scores_of, kind, chunk_size=chunk_size))(variables)
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [("mean", ALL_PARTS), ("resample", GROUPED), ("pattern_preserving", PARALLEL), ("zero", GROUPED)],
+)
+def test_the_sweep_is_a_loop(kind, fields):
+    model, variables = build(**fields)
+    swept = sweep(model, variables, TOKENS_BT, scores_of, kind)
+    late = sweep(model, variables, TOKENS_BT, scores_of, kind, at=[1, T - 1])
     assert swept["mean"].shape == swept["last"].shape == (L, H)
     for l, h in np.ndindex(L, H):
         keep_LH = np.ones((L, H))
         keep_LH[l, h] = 0
-        expected = scores_of(logits_of(model, variables, TOKENS_BT, keep_LH, kind=kind))
-        for name, score in expected.items():
-            np.testing.assert_allclose(swept[name][l, h], score, rtol=1e-4, atol=1e-4)
+        logits_BTV = logits_of(model, variables, TOKENS_BT, keep_LH, kind=kind)
+        for found, expected in ((swept, scores_of(logits_BTV)), (late, scores_of(logits_BTV[:, [1, T - 1]]))):
+            for name, score in expected.items():
+                np.testing.assert_allclose(found[name][l, h], score, rtol=1e-3, atol=1e-4)
 
 
 def test_sets_of_heads_over_seeds():

@@ -223,11 +223,12 @@ def test_neither_all_patterns_nor_logits_are_stored(name):
     model = Transformer(TransformerConfig(V, T, num_layers=L, num_heads=H, d_model=16, d_mlp=32))
     variables = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, T), jnp.int32))
     tokens = jax.ShapeDtypeStruct((B, T), jnp.int32)
-    lowered = {
-        "stripes": lambda: scores.stripe_scores.lower(model, variables, tokens, P),
-        "prefix matching": lambda: scores.prefix_matching_score.lower(model, variables, tokens),
-        "copying": lambda: scores.copying_score.lower(model, variables, tokens),
-    }[name]()
+    score = {
+        "stripes": lambda *inputs: scores.stripe_scores(model, *inputs, P),
+        "prefix matching": lambda *inputs: scores.prefix_matching_score(model, *inputs),
+        "copying": lambda *inputs: scores.copying_score(model, *inputs),
+    }[name]
+    lowered = jax.jit(score).lower(variables, tokens)
     stored = lowered.compile().memory_analysis().temp_size_in_bytes
     assert stored < L * B * H * T * T * 4
     assert stored < B * T * V * 4
@@ -385,3 +386,30 @@ def test_blocks_are_as_long_as_published_where_four_copies_fit():
     assert [scores.olsson_block_length(T) for T in (5, 64, 100, 101, 1024)] == [1, 15, 24, 25, 25]
     with pytest.raises(ValueError, match="too short"):
         scores.olsson_block_length(4)
+
+
+# Text.
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_key_value_heads": 1, "norm": "rmsnorm", "positions": "rotary"}])
+def test_scores_on_text_equal_sums_over_all_earlier_occurrences(settings):
+    model, variables = random_model(**settings)
+    tokens_BT = np.random.default_rng(2).integers(5, size=(2, 12)).astype(np.int32)
+    patterns_LBHQK = activations(model, variables, tokens_BT, "pattern")
+    found = scores.text_scores(model, variables, tokens_BT)
+    chance = scores.text_chance(tokens_BT)
+    T = tokens_BT.shape[1]
+    keys = {
+        "previous_token_score": lambda x, q: [k for k in range(T) if k == q - 1],
+        "duplicate_token_score": lambda x, q: [k for k in range(q) if x[k] == x[q]],
+        "induction_score": lambda x, q: [k for k in range(1, q + 1) if x[k - 1] == x[q]],
+    }
+    for name, keys_of in keys.items():
+        sums, uniform = [], []
+        for b, q in np.ndindex(*tokens_BT.shape):
+            counted = keys_of(tokens_BT[b], q)
+            if counted:
+                sums.append(sum(patterns_LBHQK[:, b, :, q, k] for k in counted))
+                uniform.append(len(counted) / (q + 1))
+        np.testing.assert_allclose(found[name], np.mean(sums, axis=0), rtol=1e-4)
+        np.testing.assert_allclose(chance[name], np.mean(uniform), rtol=1e-5)

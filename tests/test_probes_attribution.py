@@ -7,8 +7,9 @@ import pytest
 
 from models.hand_wired import induction_config, induction_params
 from models.transformer import Transformer, TransformerConfig
-from probes.attribution import direct_logit_attribution, logit_lens
+from probes.attribution import direct_logit_attribution
 from probes.invariance import random_params
+from probes.logit_lens import lens_losses, logit_lens
 from probes.sites import apply
 
 B, T, L, H, D, V = 3, 6, 2, 2, 8, 7
@@ -16,6 +17,7 @@ GENERATOR = np.random.default_rng(0)
 TOKENS_BT, TARGETS_BT = GENERATOR.integers(V, size=(2, B, T))
 WEIGHT_BT = GENERATOR.random((B, T)) * (GENERATOR.random((B, T)) < 0.7)
 ALL_PARTS = {"norm": "layernorm", "bias": True, "d_mlp": 10}
+GROUPED = {"norm": "rmsnorm", "mlp": "swiglu", "d_mlp": 10, "positions": "rotary", "num_key_value_heads": 1}
 
 
 def build(**fields):
@@ -35,7 +37,8 @@ def centred_target_logit(logits_BTV):
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, ALL_PARTS, ALL_PARTS | {"tied_unembedding": True, "positions": "rotary"}, {"num_layers": 0}]
+    "fields",
+    [{}, GROUPED, ALL_PARTS | {"tied_unembedding": True, "parallel_residual": True}, {"num_layers": 0}],
 )
 def test_the_terms_sum_to_the_centred_logit(fields):
     model, variables = build(**fields)
@@ -89,8 +92,13 @@ def test_the_logit_lens_reads_the_stream_after_each_layer():
     x_BTD = params["embed"][TOKENS_BT] + params["positions"]
     normed = (x_BTD - x_BTD.mean(-1, keepdims=True)) / x_BTD.std(-1, keepdims=True)
     normed = normed * params["final_norm"]["scale"] + params["final_norm"]["bias"]
-    expected = normed @ params["unembed"]["kernel"] + params["unembed"]["bias"]
+    expected = normed @ params["unembed"]["kernel"]
     np.testing.assert_allclose(lens[0], expected, rtol=1e-3, atol=1e-3)
+    losses = lens_losses(model, variables, TOKENS_BT, at=[2, 4])
+    expected = -np.take_along_axis(jax.nn.log_softmax(lens)[:, :, :-1], TOKENS_BT[None, :, 1:, None], -1)[
+        ..., [2, 4], 0
+    ]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-4)
     assert np.abs(lens[1] - lens[0]).max() > 0.1
 
 

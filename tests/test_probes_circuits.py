@@ -11,7 +11,15 @@ from probes import circuits
 from probes.invariance import random_params
 
 L, H, D, C, V = 3, 2, 12, 4, 9
-PARTS = [{}, {"norm": "layernorm", "bias": True, "tied_unembedding": True}]
+PARTS = [
+    {},
+    {"norm": "layernorm", "bias": True, "tied_unembedding": True},
+    {"norm": "rmsnorm", "num_key_value_heads": 1},
+]
+
+
+def kind_of_norm(parts):
+    return parts.get("norm", "none")
 
 
 def build(**fields):
@@ -19,18 +27,22 @@ def build(**fields):
     return random_params(Transformer(TransformerConfig(**config | fields)), np.random.default_rng(0))
 
 
-def dense(params):
-    """W_OV and W_QK of every head as D x D matrices, and W_E, W_U, with LayerNorms as matrices in front."""
+def dense(params, kind="layernorm"):
+    """W_OV and W_QK of every head as D x D matrices, and W_E, W_U, with norms as matrices in front."""
 
     def through(norm):
-        return np.eye(D) if norm is None else (np.eye(D) - np.full((D, D), 1 / D)) @ np.diag(norm["scale"])
+        if norm is None:
+            return np.eye(D)
+        centre = np.full((D, D), 1 / D) if kind == "layernorm" else np.zeros((D, D))
+        return (np.eye(D) - centre) @ np.diag(norm["scale"])
 
     ov, qk = {}, {}
     for l in range(L):
         layer = params[f"layer_{l}"]
         reads = through(layer.get("attention_norm"))
         for h in range(H):
-            query, key, value = (reads @ layer["attention"][kind]["kernel"][:, h] for kind in ("query", "key", "value"))
+            kernels = [layer["attention"][kind]["kernel"] for kind in ("query", "key", "value")]
+            query, key, value = (reads @ kernel[:, h * kernel.shape[1] // H] for kernel in kernels)
             ov[l, h] = value @ layer["attention"]["output"]["kernel"][h]
             qk[l, h] = query @ key.T
     unembed = params["unembed"]["kernel"] if "unembed" in params else params["embed"].T
@@ -51,8 +63,8 @@ def check_pairs(measured, reference):
 @pytest.mark.parametrize("parts", PARTS)
 def test_composition_is_the_relative_norm_of_dense_products(parts):
     params = build(**parts)
-    ov, qk, _, _ = dense(params)
-    scores = jax.jit(circuits.composition_scores)(params)
+    ov, qk, _, _ = dense(params, kind_of_norm(parts))
+    scores = circuits.composition_scores(params, kind_of_norm(parts))
 
     def relative(a, b):
         return np.linalg.norm(a @ b) / np.linalg.norm(a) / np.linalg.norm(b)
@@ -92,11 +104,13 @@ def test_heads_without_weights_compose_with_nothing():
 @pytest.mark.parametrize("parts", PARTS)
 def test_copying_score_is_that_of_the_vocabulary_matrix(parts):
     params = build(**parts)
-    ov, _, embed, unembed = dense(params)
-    scores = jax.jit(circuits.ov_copying_score)(params)
-    for head, matrix in ov.items():
-        eigenvalues = np.linalg.eigvals((embed @ matrix @ unembed).astype(np.float64))
-        np.testing.assert_allclose(scores[head], eigenvalues.sum().real / np.abs(eigenvalues).sum(), atol=1e-4)
+    ov, qk, embed, unembed = dense(params, kind_of_norm(parts))
+    copying = circuits.ov_copying_score(params, kind_of_norm(parts))
+    matching = circuits.qk_matching_score(params, kind_of_norm(parts))
+    for head in ov:
+        for score, matrix in ((copying, embed @ ov[head] @ unembed), (matching, embed @ qk[head] @ embed.T)):
+            eigenvalues = np.linalg.eigvals(matrix.astype(np.float64))
+            np.testing.assert_allclose(score[head], eigenvalues.sum().real / np.abs(eigenvalues).sum(), atol=1e-4)
 
 
 def test_copying_scores_have_the_sign_of_what_is_copied():
@@ -113,7 +127,7 @@ def test_copying_scores_have_the_sign_of_what_is_copied():
 @pytest.mark.parametrize("parts", PARTS)
 def test_k_composition_accuracy_and_trace_are_those_of_vocabulary_matrices(parts):
     params = build(**parts)
-    ov, qk, embed, _ = dense(params)
+    ov, qk, embed, _ = dense(params, kind_of_norm(parts))
     tokens = np.array([1, 4, 5, 8])
 
     def matrix(written_ND, second, embed_ND):
@@ -123,13 +137,12 @@ def test_k_composition_accuracy_and_trace_are_those_of_vocabulary_matrices(parts
         scores = matrix(embed[rows] @ ov[first], second, embed[rows])
         return np.mean([row.argmax() == token for token, row in enumerate(scores)])
 
-    measured = jax.jit(circuits.k_composition_accuracy)(params)
+    measured = jax.jit(circuits.k_composition_accuracy, static_argnames="norm")(params, norm=kind_of_norm(parts))
     check_pairs(measured["pairs"], accuracy)
-    some = jax.jit(circuits.k_composition_accuracy)(params, tokens)
+    some = circuits.k_composition_accuracy(params, tokens, norm=kind_of_norm(parts))
     check_pairs(some["pairs"], lambda first, second: accuracy(first, second, tokens))
-    check_pairs(
-        jax.jit(circuits.qk_trace)(params), lambda first, second: np.trace(matrix(embed @ ov[first], second, embed))
-    )
+    traces = circuits.qk_trace(params, kind_of_norm(parts))
+    check_pairs(traces, lambda first, second: np.trace(matrix(embed @ ov[first], second, embed)))
 
     assert np.isnan(measured["sum"][0]).all()
     for l2, h2 in [(l, h) for l in range(1, L) for h in range(H)]:
@@ -145,6 +158,13 @@ def test_a_folded_kernel_reads_what_the_layer_norm_passes_on():
     normed = (x - x.mean(-1, keepdims=True)) * scale
     folded = circuits.fold_norm({"scale": jnp.array(scale)}, jnp.array(kernel))
     np.testing.assert_allclose(jnp.tensordot(x, folded, 1), np.tensordot(normed, kernel, 1), rtol=1e-4, atol=1e-4)
+
+
+def test_composition_does_not_depend_on_the_size_of_the_weights():
+    params = build()
+    huge = jax.tree.map(lambda x: x * np.float32(2.0**20), params)
+    for kind, scores in circuits.composition_scores(params).items():
+        np.testing.assert_allclose(scores, circuits.composition_scores(huge)[kind], rtol=1e-5)
 
 
 def test_a_hand_wired_induction_head_is_found():

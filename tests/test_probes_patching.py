@@ -36,25 +36,48 @@ def turned(x_TC):
     return x_TC
 
 
-@pytest.mark.parametrize(
-    "fields", [{}, {"num_layers": 3, "positions": "rotary", "norm": "layernorm", "bias": True, "d_mlp": 10}]
-)
-def test_every_path_equals_one_edit(fields):
+def normed(config, x_BTD, statistics_BTD, scale_D):
+    """The config's norm without its bias, with the statistics of another stream."""
+    if config.norm == "layernorm":
+        x_BTD, square_BT1 = x_BTD - x_BTD.mean(-1, keepdims=True), statistics_BTD.var(-1, keepdims=True)
+    else:
+        square_BT1 = (statistics_BTD**2).mean(-1, keepdims=True)
+    return x_BTD / np.sqrt(square_BT1 + 1e-6) * scale_D
+
+
+GROUPED = {"norm": "rmsnorm", "mlp": "swiglu", "d_mlp": 10, "positions": "rotary", "num_key_value_heads": 1}
+PARALLEL = {"norm": "layernorm", "bias": True, "d_mlp": 10, "parallel_residual": True}
+
+
+@pytest.mark.parametrize(("fields", "exact"), [({}, False), (GROUPED, False), (PARALLEL, True)])
+def test_every_path_equals_one_edit(fields, exact):
     model, variables = build(**fields)
     config, params = model.config, variables["params"]
     L = config.num_layers
-    changes = jax.jit(lambda v: path_patch(model, v, CLEAN_BT, CORRUPTED_BT, score))(variables)
-    observe = {"*/residual_in": np.asarray, "*/head_outputs": np.asarray}
-    _, clean = apply(model, variables, CLEAN_BT, observe=observe)
-    logits, corrupted = apply(model, variables, CORRUPTED_BT, observe=observe)
+    changes = path_patch(model, variables, CLEAN_BT, CORRUPTED_BT, score, exact=exact)
+    observe = {"*/residual_in": lambda x: x, "*/head_outputs": lambda z: z}
+    run = jax.jit(lambda tokens_BT: apply(model, variables, tokens_BT, observe=observe))
+    (_, clean), (logits, corrupted) = (jax.tree.map(np.asarray, run(tokens)) for tokens in (CLEAN_BT, CORRUPTED_BT))
+    sites = {"query": "queries", "key": "keys", "value": "values"}
+    nothing = {
+        f"layer_{l}/attention/{site}": np.zeros((B, T, H if kind == "query" else config.heads_of_keys, C))
+        for l in range(L)
+        for kind, site in sites.items()
+    }
 
     @jax.jit
-    def patched_score(added):
+    def patched_score(added, layer, head):
+        """Only the receiver sees what is added to its inputs, also where it shares them."""
         edit = {site: lambda x, site=site: x + added[site] for site in added}
-        return score(apply(model, variables, CORRUPTED_BT, edit=edit)[0])
+        _, seen = apply(model, variables, CORRUPTED_BT, edit=edit, observe={"*/head_outputs": lambda z: z})
 
-    sites = {"query": "queries", "key": "keys", "value": "values"}
-    nothing = {f"layer_{l}/attention/{site}": np.zeros((B, T, H, C)) for l in range(L) for site in sites.values()}
+        def one_head(l):
+            chosen_H1 = ((jnp.arange(H) == head) & (layer == l))[:, None]
+            path = f"layer_{l}/attention/head_outputs"
+            return path, lambda z: jnp.where(chosen_H1, seen[path], z)
+
+        return score(apply(model, variables, CORRUPTED_BT, edit=dict(one_head(l) for l in range(L)))[0])
+
     for l1, h1, l2, h2 in np.ndindex(L, H, L, H):
         for kind, site in sites.items():
             measured = changes[kind][l1, h1, l2, h2]
@@ -64,18 +87,40 @@ def test_every_path_equals_one_edit(fields):
             outputs, stream_BTD = f"layer_{l1}/attention/head_outputs", corrupted[f"layer_{l2}/residual_in"]
             z_BTC = (clean[outputs] - corrupted[outputs])[:, :, h1]
             read_BTD = z_BTC @ params[f"layer_{l1}"]["attention"]["output"]["kernel"][h1]
-            if config.norm == "layernorm":
-                read_BTD = read_BTD - read_BTD.mean(-1, keepdims=True)
-                read_BTD = read_BTD / np.sqrt(stream_BTD.var(-1, keepdims=True) + 1e-6)
-                read_BTD = read_BTD * params[f"layer_{l2}"]["attention_norm"]["scale"]
-            added_BTC = read_BTD @ params[f"layer_{l2}"]["attention"][kind]["kernel"][:, h2]
+            if config.norm != "none":
+                scale_D = params[f"layer_{l2}"]["attention_norm"]["scale"]
+                if exact:
+                    after_BTD, before_BTD = stream_BTD + read_BTD, stream_BTD
+                    read_BTD = normed(config, after_BTD, after_BTD, scale_D)
+                    read_BTD = read_BTD - normed(config, before_BTD, before_BTD, scale_D)
+                else:
+                    read_BTD = normed(config, read_BTD, stream_BTD, scale_D)
+            head = h2 if kind == "query" else h2 * config.heads_of_keys // H
+            added_BTC = read_BTD @ params[f"layer_{l2}"]["attention"][kind]["kernel"][:, head]
             if config.positions == "rotary" and kind != "value":
                 added_BTC = np.stack([turned(x_TC) for x_TC in added_BTC])
             path = f"layer_{l2}/attention/{site}"
             added = nothing | {path: nothing[path].copy()}
-            added[path][:, :, h2] = added_BTC
-            np.testing.assert_allclose(measured, patched_score(added) - score(logits), rtol=1e-2, atol=1e-5)
+            added[path][:, :, head] = added_BTC
+            np.testing.assert_allclose(measured, patched_score(added, l2, h2) - score(logits), rtol=1e-2, atol=1e-5)
     assert np.nanmax(np.abs(changes["value"])) > 1e-3
+
+
+def test_some_pairs_and_some_positions():
+    model, variables = build(num_layers=3)
+
+    def late(logits_BTV):
+        return score(logits_BTV[:, -3:])
+
+    whole = path_patch(model, variables, CLEAN_BT, CORRUPTED_BT, late)["key"]
+    some = path_patch(
+        model, variables, CLEAN_BT, CORRUPTED_BT, score, senders=[(0, 1), (1, 0)], receivers=[(2, 1)], kinds=("key",),
+        at=range(T - 3, T),
+    )["key"]  # fmt: skip
+    asked = np.zeros(some.shape, bool)
+    asked[0, 1, 2, 1] = asked[1, 0, 2, 1] = True
+    np.testing.assert_array_equal(np.isnan(some), ~asked)
+    np.testing.assert_allclose(some[asked], whole[asked], rtol=1e-3, atol=1e-6)
 
 
 def test_a_run_patched_with_itself_and_a_model_of_one_layer():
