@@ -4,6 +4,7 @@ python sample.py --checkpoint=runs/transformer_lm --prompt="def " --max_tokens=2
 echo "import os" | python sample.py --checkpoint=runs/transformer_lm --prompt=- --num_samples=3 --top_p=.9
 """
 
+import os
 import sys
 
 from absl import flags
@@ -30,42 +31,6 @@ STRATEGY = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # how a character decodes of which only the first bytes are there
 
 
-def load(path, arm):
-    """(tokenizer, decoder, variables) of a trained language model; of several seeds, the first."""
-    import jax
-    from flax import errors
-
-    from data import tokenizers
-    from training import checkpoint, config
-
-    workdir, found, step = checkpoint.locate(path)
-    record = checkpoint.read_run(workdir)
-    experiment = experiments.load(record["experiment"])
-    if not experiment.language_model:
-        raise UserError(f"{workdir} is a run of {record['experiment']}, which trains no language model")
-    arm = found or arm or next((name for name in record["arms"] if checkpoint.steps(workdir / name)), "")
-    if arm not in record["arms"]:
-        raise UserError(f"{workdir} has no trained arm {arm!r}{config.closest(arm, record['arms'])}")
-    file = workdir / arm / "tokenizer.json"
-    try:
-        tokenizer = tokenizers.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as a tokenizer: {error}") from error
-    trained = record.get("data", {}).get(arm, {}).get("vocab_size", tokenizer.vocab_size)
-    if trained != tokenizer.vocab_size:
-        raise UserError(f"{file} has {tokenizer.vocab_size} tokens; {arm} was trained with {trained}: it is another's")
-    variables = checkpoint.restore_as_saved(workdir / arm, checkpoint.newest(workdir / arm, step))
-    if record["num_seeds"] > 1:
-        variables = jax.tree.map(lambda x: x[0], variables)
-    arm_config = config.from_dict(experiment.config, record["arms"][arm])
-    decoder = experiment.language_model(arm_config, tokenizer.vocab_size)[1]
-    try:
-        jax.eval_shape(decoder.advance, variables, decoder.start(1), jax.ShapeDtypeStruct((1, 1), "int32"))
-    except errors.FlaxError as error:
-        raise UserError(f"config.json of {workdir} is not the checkpoint's: {str(error).split(' (https')[0]}") from error
-    return tokenizer, decoder, variables
-
-
 def main(argv):
     if not FLAGS.checkpoint:
         raise UserError("--checkpoint=DIR is required: a workdir of train.py, an arm's folder or one step's checkpoint")
@@ -74,12 +39,13 @@ def main(argv):
     from models.sampling import check
     from models.streaming import stream
 
-    tokenizer, decoder, variables = load(FLAGS.checkpoint, FLAGS.arm)
+    tokenizer, decoder, variables = experiments.language_model(FLAGS.checkpoint, FLAGS.arm)
     options = {name: FLAGS[name].value for name in STRATEGY}
-    prompt = sys.stdin.read() if FLAGS.prompt == "-" else FLAGS.prompt
     try:
         check(**options)
-        ids = [int(i) for i in tokenizer.encode(prompt or "\n")]
+        prompt = sys.stdin.buffer.read() if FLAGS.prompt == "-" else os.fsencode(FLAGS.prompt)
+        prompt = prompt.decode("utf-8")
+        ids = experiments.begun(tokenizer.encode(prompt).tolist(), tokenizer, decoder.window) or [tokenizer.end or 0]
         for index in range(FLAGS.num_samples):
             if FLAGS.num_samples > 1:
                 print(f"--- sample {index + 1}")
@@ -91,7 +57,9 @@ def main(argv):
                 print(whole[len(shown) :], end="", flush=True)
                 shown = whole if len(whole) > len(shown) else shown
             print()
-    except (ValueError, TypeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"the prompt is no UTF-8: byte 0x{error.object[error.start]:02X} at {error.start}") from error
+    except ValueError as error:
         raise UserError(str(error)) from error
 
 

@@ -1,7 +1,9 @@
 """Training speed of the Transformer on text, side by side with a plain GPT of the same shape in PyTorch.
 
     python -m benchmarks.language_model                                    nanoGPT's CPU setting
-    python -m benchmarks.language_model --preset=gpt2_124m --sides=jax --steps=10 --rounds=5   on an accelerator
+    python -m benchmarks.language_model --preset=gpt2_124m --batch_size=32 --sides=jax --steps=10 --rounds=5
+
+The second is for an accelerator.
 
 Prints tokens/s and the model's floating-point operations, and their share of the device's peak where that is known: 6
 operations a parameter and token, and 12 L T D a token for attention (Chowdhery et al. 2022, appendix B). The text is
@@ -19,25 +21,35 @@ from absl import app, flags
 
 from benchmarks import paired
 
-SIDES = flags.DEFINE_list("sides", ["jax", "torch"], "the sides; the first is compared with each of the others")
+SIDES = flags.DEFINE_multi_enum(
+    "sides", ["jax", "torch"], ["jax", "torch"], "the sides; the first is compared with each of the others"
+)
 PRESET = flags.DEFINE_string("preset", "nanogpt_cpu", "of experiments/transformer_lm.py")
-CHARACTERS = 65
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "in place of the preset's, in one microbatch")
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # bfloat16 without sparsity, from the data sheets
 
 
 def configured(folder):
-    """(Experiment, config) of the preset on random text with as many characters as tiny_shakespeare has."""
+    """(Experiment, config, vocabulary) of the preset on random text.
+
+    It has as many characters as tiny_shakespeare has, or as many as the preset's tokeniser has pieces.
+    """
     import experiments
     from training.config import override
 
+    experiment = experiments.load("transformer_lm")
+    preset = dict(experiment.presets[PRESET.value].overrides)
+    vocab_size = preset["tokenizer_size"] if preset["tokenizer"] == "sentencepiece" else 65
     path = os.path.join(folder, "text.txt")
     if not os.path.exists(path):
-        alphabet = np.array([chr(i) for i in range(33, 33 + CHARACTERS)])
-        with open(path, "w") as file:
+        first = 0x20000 if vocab_size > 65 else 33  # ideographs: no surrogates among them
+        alphabet = np.array([chr(i) for i in range(first, first + vocab_size)])
+        with open(path, "w", encoding="utf-8") as file:
             file.write("".join(np.random.default_rng(0).choice(alphabet, 1_115_394)))
-    experiment = experiments.load("transformer_lm")
     given = {"corpus": path, "tokenizer": "char", "eval_windows": 8}
-    return experiment, override(experiment.config, dict(experiment.presets[PRESET.value].overrides) | given)
+    if BATCH_SIZE.value:
+        given |= {"batch_size": BATCH_SIZE.value, "optimizer.accumulate": 1}
+    return experiment, override(experiment.config, preset | given), vocab_size
 
 
 def jax_side():
@@ -46,7 +58,7 @@ def jax_side():
     from training.step import init_state, without_sums
 
     with tempfile.TemporaryDirectory() as folder:
-        experiment, config = configured(folder)
+        experiment, config, _ = configured(folder)
         task = experiment.task(config)
     single = parallel.choose("single")
     train_steps = parallel.train_steps(single, task, num_seeds=1)
@@ -70,7 +82,7 @@ def torch_side():
     torch.set_num_threads(paired.THREADS.value)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        _, c = configured(folder)
+        _, c, vocab_size = configured(folder)
 
     class Layer(nn.Module):
         def __init__(self):
@@ -93,7 +105,7 @@ def torch_side():
     class GPT(nn.Module):
         def __init__(self):
             super().__init__()
-            self.embed = nn.Embedding(CHARACTERS, c.d_model)
+            self.embed = nn.Embedding(vocab_size, c.d_model)
             self.positions = nn.Embedding(c.context_length, c.d_model)
             self.layers = nn.ModuleList(Layer() for _ in range(c.num_layers))
             self.final_norm = nn.LayerNorm(c.d_model, bias=c.bias)
@@ -112,7 +124,7 @@ def torch_side():
     groups = [{"params": matrices, "weight_decay": c.optimizer.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     rates = {"lr": c.optimizer.learning_rate, "betas": (c.optimizer.b1, c.optimizer.b2)}
     optimizer = torch.optim.AdamW(groups, **rates, fused=True)
-    text = torch.randint(0, CHARACTERS, (1_003_854,))
+    text = torch.randint(0, vocab_size, (1_003_854,))
 
     def run(steps):
         for _ in range(steps):
@@ -130,8 +142,10 @@ def torch_side():
 
 def main(_):
     known = {"jax": jax_side, "torch": torch_side}
+    if "torch" in SIDES.value and PRESET.value != "nanogpt_cpu":
+        raise app.UsageError("PyTorch's side is nanogpt_cpu's, on a CPU: add --sides=jax")
     with tempfile.TemporaryDirectory() as folder:
-        experiment, c = configured(folder)
+        experiment, c, vocab_size = configured(folder)
     tokens = c.batch_size * c.context_length
     speeds = paired.compare({side: known[side] for side in SIDES.value}, "tokens", tokens)
     if "jax" not in speeds:
@@ -139,7 +153,7 @@ def main(_):
     import jax
     import jax.numpy as jnp
 
-    module, _ = experiment.language_model(c, CHARACTERS)
+    module, _ = experiment.language_model(c, vocab_size)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 1), int))["params"]
     parameters = sum(x.size for x in jax.tree.leaves(shapes)) - module.config.context_length * c.d_model
     a_token = 6 * parameters + 12 * c.num_layers * c.context_length * c.d_model

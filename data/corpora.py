@@ -13,7 +13,10 @@ PYTHON_STDLIB = "python_stdlib"
 SPLITS = ("train", "validation", "test")
 # As other people name their files.
 STEMS = {"train": {"train", "training"}, "validation": {"valid", "validation", "val", "dev"}, "test": {"test"}}
+TEXT_ENDINGS = {"", "txt", "text", "tokens", "tok", "raw", "md"}
 NOT_THE_LIBRARYS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "lib-dynload"}
+# Some hundred tables made by one program, alike but for a few lines: by document, they would stand in every split.
+NOT_THE_LIBRARYS |= {"encodings"}
 
 
 @dataclass(frozen=True)
@@ -44,44 +47,52 @@ def load(
       training, 5 % for validation and 5 % for testing, by a hash of their path.
     - a file: the first 90 % of its characters are for training, the last 10 % for validation, as in nanoGPT; of these
       the last ``test_share`` of all characters are for testing.
-    - a folder: its files in sorted order, those in hidden folders left out. Files named train, valid (validation, val,
-      dev) and test, with any ending, are the splits; else 90, 5 and 5 % of the files are, by a hash of their path.
+    - a folder: its files in sorted order, empty ones and those in hidden folders left out. Text files named train and
+      valid (validation, val, dev) or test, with the same ending, are the splits; else 90, 5 and 5 % of all files are,
+      by a hash of their path.
     - the name of a TFDS data set that has been prepared: its splits; what it lacks is cut from its training documents.
 
     Args:
       data_dir:       where TFDS data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       max_characters: of the training text, 0 for all. Whole documents are kept, in an order by hash. Validation and
                       test stay as they are, so that losses with different limits compare.
-      test_corpus:    a corpus (name or path) all of whose text becomes the test split, in place of what there was.
+      test_corpus:    a corpus (name or path) all of whose documents become the test split, in place of what there was.
 
     Raises:
       ValueError: an unknown name, a data set that has not been prepared (with the command that prepares it), a file
-        that is empty, binary or no UTF-8, a split that has no text.
+        that is empty, binary or no UTF-8, a split that has no text, a number out of range.
     """
     if not 0 <= test_share < 0.1:
         raise ValueError(f"test_share={test_share} must be at least 0 and less than the 0.1 that is held out")
-    if not corpus:
-        raise ValueError("corpus is empty: give python_stdlib, a file, a folder or the name of a TFDS data set")
-    path = Path(corpus).expanduser()
-    if corpus == PYTHON_STDLIB:
-        splits = _by_document(_python_stdlib())
-    elif path.is_file():
-        splits = _by_position(read_text(path), test_share)
-    elif path.is_dir():
-        splits = _folder(path)
-    elif _looks_like_a_path(corpus):
-        raise ValueError(f"corpus={corpus}: there is no such file or folder")
-    else:
-        splits = _tfds(corpus, data_dir)
+    if max_characters < 0:
+        raise ValueError(f"max_characters={max_characters} must be 0 (all) or more")
+    splits = _splits(corpus, data_dir, test_share)
     documents = {split: [read() for _, read in splits[split]] for split in ("validation", "test")}
     documents["train"] = _at_most(splits["train"], max_characters)
     if test_corpus:
-        other = load(test_corpus, data_dir)
-        documents["test"] = ["".join(text for split in SPLITS for text in other[split])]
+        other = _splits(test_corpus, data_dir, 0.0)
+        texts = [read() for split in SPLITS for _, read in other[split]]
+        documents["test"] = ["".join(texts)] if Path(test_corpus).expanduser().is_file() else texts
     documents = {split: tuple(filter(None, documents[split])) for split in SPLITS}
     if not documents["train"]:
         raise ValueError(f"corpus={corpus} has no training text")
     return Corpus(corpus, **documents, sha256=_sha256(documents))
+
+
+def _splits(corpus, data_dir, test_share):
+    """{split: [(name, read)]} of the corpus of that name or path."""
+    if not corpus:
+        raise ValueError("corpus is empty: give python_stdlib, a file, a folder or the name of a TFDS data set")
+    path = Path(corpus).expanduser()
+    if corpus == PYTHON_STDLIB:
+        return _by_document(_python_stdlib())
+    if path.is_file():
+        return _by_position(read_text(path), test_share)
+    if path.is_dir():
+        return _folder(path)
+    if _looks_like_a_path(corpus):
+        raise ValueError(f"corpus={corpus}: there is no such file or folder")
+    return _tfds(corpus, data_dir)
 
 
 def read_text(path: str | Path) -> str:
@@ -174,22 +185,34 @@ def _folder(folder):
     named = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
     if not named:
         raise ValueError(f"corpus={folder} holds no files")
-    documents = [(name, partial(read_text, folder / name)) for name in named]
-    splits = {split: [pair for pair in documents if _is_named(pair[0], split)] for split in SPLITS}
-    if not any(splits.values()):
-        return _by_document(documents)
-    if not splits["train"]:
-        held_out = (splits["validation"] or splits["test"])[0][0]
+    documents = [(name, partial(_read_of_folder, folder / name)) for name in named]
+    stems = {name: _stem_and_ending(name) for name in named}
+    endings = {split: {ending for stem, ending in stems.values() if stem == split} for split in SPLITS}
+    shared = endings["train"] & (endings["validation"] | endings["test"]) & TEXT_ENDINGS
+    if shared:
+        named_as = {split: {(split, ending) for ending in shared} for split in SPLITS}
+        return {split: [pair for pair in documents if stems[pair[0]] in named_as[split]] for split in SPLITS}
+    if all(stem in ("validation", "test") for stem, _ in stems.values()):
         raise ValueError(
-            f"corpus={folder} has {held_out} but no file named train: give one of its files as the corpus, "
+            f"corpus={folder} has {named[0]} but no file named train: give one of its files as the corpus, "
             "or add the training text"
         )
-    return splits
+    return _by_document(documents)
 
 
-def _is_named(file, split):
-    """Whether a file of the folder itself is named as a split: train.txt, valid, wiki.test.tokens."""
-    return "/" not in file and not STEMS[split].isdisjoint(file.split("."))
+def _read_of_folder(path):
+    """The file's text, "" for an empty one."""
+    try:
+        return read_text(path) if path.read_bytes().strip() else ""
+    except ValueError as error:
+        raise ValueError(f"{error}; or leave it out of the folder (files in hidden folders are not read)") from error
+
+
+def _stem_and_ending(file):
+    """(split, ending) of a file of the folder itself that is named as one: train.txt, valid, wiki.test.tokens."""
+    parts = file.split(".")
+    split = next((split for split in SPLITS if "/" not in file and not STEMS[split].isdisjoint(parts)), None)
+    return split, "" if split and parts[-1] in STEMS[split] else parts[-1]
 
 
 def _tfds(name, data_dir):

@@ -13,11 +13,13 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from data import tfds_builders
+from data.order import permuted
 
 DIGITS = "digits"
 # The files by which a local copy is known, of what a builder of ours makes of it.
@@ -257,17 +259,40 @@ def standardized(images, mean, deviation, dtype=jnp.float32):
     return images.astype(dtype) * (1 / (255 * deviation)) - jnp.asarray(mean, dtype) / deviation
 
 
-def balanced_subset(labels, size, seed=0):
-    """Indices [size] of a random subset with as many of each class as can be (numpy), in random order.
+class ByClass(NamedTuple):
+    """Which examples are of each class."""
+
+    rows_KN: np.ndarray  # the examples of each class, then zeros; N as many as the largest class has
+    counts_K: np.ndarray
+
+
+def by_class(labels, size):
+    """Examples by class, for ``balanced_rows`` of subsets of ``size`` (numpy).
 
     Raises ValueError where a class has too few examples.
     """
-    rng, classes = np.random.default_rng(seed), np.unique(labels)
+    classes, counts = np.unique(labels, return_counts=True)
     shares = np.full(len(classes), size // len(classes)) + (np.arange(len(classes)) < size % len(classes))
-    chosen = []
-    for label, share in zip(classes, shares, strict=True):
-        members = np.flatnonzero(labels == label)
-        if share > len(members):
-            raise ValueError(f"a subset of {size} takes {share} of class {label}, which has {len(members)}")
-        chosen.append(rng.permutation(members)[:share])
-    return rng.permutation(np.concatenate(chosen))
+    for label, share, count in zip(classes, shares, counts, strict=True):
+        if share > count:
+            raise ValueError(f"a subset of {size} takes {share} of class {label}, which has {count}")
+    rows = np.zeros((len(classes), counts.max()), np.int32)
+    for number, label in enumerate(classes):
+        rows[number, : counts[number]] = np.flatnonzero(labels == label)
+    return ByClass(rows, counts.astype(np.int32))
+
+
+def balanced_rows(classes, positions, seed, draw):
+    """Which examples are at these positions of a random subset with as many of each class as can be.
+
+    A pure function of the seed and the number of the draw, traceable; no two positions have the same example.
+
+    Args:
+      classes: of ``by_class``.
+      positions: integers in 0 ... size - 1; ``seed`` and ``draw`` broadcast with them.
+    """
+    count = len(classes.counts_K)
+    label, rank = positions % count, positions // count
+    return jnp.asarray(classes.rows_KN)[
+        label, permuted(rank, jnp.asarray(classes.counts_K)[label], seed, draw * count + label)
+    ]

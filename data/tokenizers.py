@@ -23,6 +23,7 @@ from functools import cached_property
 
 import numpy as np
 
+FILE = "tokenizer.json"  # how a run keeps its tokenizer
 UNKNOWN, END = "<unk>", "<eos>"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 WORD_PATTERNS = {"spaces": r"\S+", "punctuation": r"\w+|[^\w\s]"}

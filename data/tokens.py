@@ -45,6 +45,17 @@ class Tokens:
         """Ids of the tokenizer."""
         return self.tokenizer.vocab_size
 
+    @property
+    def facts(self):
+        """{name: value} that say which tokens these are."""
+        return {
+            "corpus": self.corpus,
+            "sha256": self.sha256,
+            "vocab_size": self.vocab_size,
+            "training_tokens": len(self.train),
+            "bytes_per_token": round(self.bytes_per_token("validation" if len(self.validation) else "train"), 4),
+        }
+
     def bytes_per_token(self, split="train"):
         """Bytes of UTF-8 text for each token of the split; a loss in nats / ln 2 / this is in bits a byte."""
         return self.num_bytes[split] / max(len(self[split]), 1)

@@ -76,8 +76,10 @@ class Attention(nn.Module):
         return memory.value
 
     def flash_applies(self, places):
-        """Whether cuDNN's fused attention computes this layer: its limits are a half dtype and its head widths."""
+        """Whether cuDNN's fused attention computes this layer: it wants a half dtype, an Ampere GPU or a later one, and
+        heads of a limited width."""
         c = self.config
+        capability = float(getattr(jax.devices()[0], "compute_capability", 0))
         return (
             c.attention == "auto"
             and jax.default_backend() == "gpu"
@@ -85,7 +87,8 @@ class Attention(nn.Module):
             and c.positions != "alibi"
             and places.visible_BK is None
             and c.width_of_heads % 8 == 0
-            and c.width_of_heads <= 256
+            and c.width_of_heads <= (256 if capability >= 9 else 128)
+            and capability >= 8
         )
 
     def scores(self, q_BQHC, k_BKGC, first=0):

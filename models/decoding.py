@@ -17,11 +17,13 @@ class Decoder(NamedTuple):
     advance:        (variables, cache, tokens_BT) -> (logits_BV of the next token, cache); T is 1 when sampling, and
                     any length for a prompt
     context_length: the most tokens that a cache holds; None: no limit (recurrent, sliding window)
+    window:         tokens that every prediction reads: a shorter prompt is best filled up from the left with line ends
     """
 
     start: Callable
     advance: Callable
     context_length: int | None
+    window: int = 1
 
 
 def greedy_by_recomputation(model, variables, prompt_T, num_tokens):

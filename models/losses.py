@@ -18,15 +18,17 @@ def chunked_token_losses(x_BTD, kernel_DV, targets_BT, num_chunks):
     Raises ValueError where the chunks do not divide the rows.
     """
     rows = targets_BT.size
-    if rows % num_chunks:
+    if num_chunks < 1 or rows % num_chunks:
         raise ValueError(f"{rows} tokens of a batch are not divisible by loss_chunks={num_chunks}")
     wide = jnp.promote_types(x_BTD.dtype, jnp.float32)
-    kernel_DV = kernel_DV.astype(x_BTD.dtype)
 
     @jax.checkpoint
     def losses(chunk):
         x_RD, targets_R = chunk
-        return token_losses(jnp.dot(x_RD, kernel_DV, preferred_element_type=wide), targets_R)
+        # Cast within: the chunks' gradients of the kernel are then added up in its own precision.
+        return token_losses(jnp.dot(x_RD, kernel_DV.astype(x_RD.dtype), preferred_element_type=wide), targets_R)
 
-    chunks = x_BTD.reshape(num_chunks, -1, x_BTD.shape[-1]), targets_BT.reshape(num_chunks, -1)
-    return jax.lax.map(losses, chunks).reshape(targets_BT.shape)
+    # Chunk i has rows i, i + num_chunks, ...: each device then has a part of every chunk.
+    x_CRD = x_BTD.reshape(-1, num_chunks, x_BTD.shape[-1]).swapaxes(0, 1)
+    targets_CR = targets_BT.reshape(-1, num_chunks).T
+    return jax.lax.map(losses, (x_CRD, targets_CR)).T.reshape(targets_BT.shape)

@@ -118,7 +118,7 @@ def sample(key, logits_BV, **options):
     return jax.random.categorical(key, filtered_BV)
 
 
-def generate(decoder, variables, key, prompt_BT, num_tokens, **options):
+def generate(decoder, variables, key, prompt_BT, num_tokens, *, visible_BT=None, **options):
     """The ``num_tokens`` tokens [B, num_tokens] that a model writes after a prompt, in one compiled scan.
 
     Token i is drawn with ``jax.random.fold_in(key, i)``. Compiled once for a decoder, shape and options: keep the
@@ -128,6 +128,7 @@ def generate(decoder, variables, key, prompt_BT, num_tokens, **options):
       decoder: a ``models.decoding.Decoder``.
       variables: of its model.
       prompt_BT: [B, T], or a single prompt [T], whose answer has no axis B either.
+      visible_BT: False where a prompt is padded on its left, for the Transformer's decoder; None: nowhere.
       options: of ``filtered``.
     Raises:
       ValueError: no prompt, no tokens to write, more tokens than the cache holds, or an option out of range.
@@ -144,18 +145,20 @@ def generate(decoder, variables, key, prompt_BT, num_tokens, **options):
             f"A prompt of {prompt_BT.shape[-1]} tokens and {num_tokens} more do not fit a context of "
             f"{decoder.context_length}: shorten the prompt or ask for fewer tokens."
         )
-    tokens_BT = _generate(decoder, variables, key, jnp.atleast_2d(prompt_BT), num_tokens, tuple(options.items()))
+    options = tuple(options.items())
+    tokens_BT = _generate(decoder, variables, key, jnp.atleast_2d(prompt_BT), num_tokens, options, visible_BT)
     return tokens_BT if prompt_BT.ndim == 2 else tokens_BT[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
-def _generate(decoder, variables, key, prompt_BT, num_tokens, options):
+def _generate(decoder, variables, key, prompt_BT, num_tokens, options, visible_BT):
     def step(carry, i):
         logits_BV, cache = carry
         tokens_B = sample(jax.random.fold_in(key, i), logits_BV, **dict(options))
         # Of the last token this is not used; to leave it out would compile the draw and the model once more.
         return decoder.advance(variables, cache, tokens_B[:, None]), tokens_B
 
-    read = decoder.advance(variables, decoder.start(len(prompt_BT)), prompt_BT)
+    padding = () if visible_BT is None else (visible_BT,)
+    read = decoder.advance(variables, decoder.start(len(prompt_BT)), prompt_BT, *padding)
     _, tokens_TB = jax.lax.scan(step, read, jnp.arange(num_tokens))
     return tokens_TB.T

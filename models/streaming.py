@@ -27,21 +27,23 @@ def stream(decoder, variables, key, prompt_T, num_tokens, **options):
     check(**options)
     if len(prompt_T) == 0:
         raise ValueError("A prompt of no tokens: give at least one.")
-    variables = jax.tree.map(jnp.asarray, variables)
-
-    @partial(jax.jit, donate_argnums=1)
-    def read(variables, cache, tokens_BT, key):
-        logits_BV, cache = decoder.advance(variables, cache, tokens_BT)
-        return sample(key, logits_BV, **options)[0], cache
-
+    variables, options = jax.tree.map(jnp.asarray, variables), tuple(options.items())
     context = decoder.context_length
     text = [int(token) for token in prompt_T]
     unread, held, cache = text[-context:] if context else text, 0, decoder.start(1)
     for i in range(num_tokens):
         if context and held + len(unread) > context:
             unread, held, cache = text[-max(context // 2, 1) :], 0, decoder.start(1)
-        token, cache = read(variables, cache, np.array([unread], np.int32), jax.random.fold_in(key, i))
+        key_of_token = jax.random.fold_in(key, i)
+        token, cache = _read(decoder, variables, cache, np.array([unread], np.int32), key_of_token, options)
         held += len(unread)
         unread = [int(token)]
         text += unread
         yield unread[0]
+
+
+@partial(jax.jit, static_argnums=(0, 5), donate_argnums=2)
+def _read(decoder, variables, cache, tokens_BT, key, options):
+    """(the next token, cache) after reading tokens; compiled once for a decoder, shape and options."""
+    logits_BV, cache = decoder.advance(variables, cache, tokens_BT)
+    return sample(key, logits_BV, **dict(options))[0], cache

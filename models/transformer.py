@@ -214,7 +214,8 @@ class Transformer(nn.Module):
             raise ValueError(f"{length} tokens do not fit context_length={c.context_length}")
         vectors = gaussian(c.d_model**-0.5)
         embed_VD = self.param("embed", vectors, (c.vocab_size, c.d_model), c.parameter_dtype)
-        x_BTD = jnp.asarray(embed_VD, c.dtype)[tokens_BT]
+        # Cast after the gather: its gradient adds up many rows, which half precision would lose.
+        x_BTD = jnp.asarray(embed_VD)[tokens_BT].astype(c.dtype)
         counted = positions_BT is None and visible_BK is None and not cached
         places = self.places(tokens_BT, positions_BT, visible_BK, cached)
         if c.positions == "learned":

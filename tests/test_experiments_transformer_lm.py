@@ -10,6 +10,7 @@ import pytest
 import experiments
 from data import tokens
 from models.losses import chunked_token_losses, token_losses
+from models.transformer import Transformer, TransformerConfig
 from training.config import override
 
 SMALL = {
@@ -60,6 +61,28 @@ def test_chunked_losses_and_their_gradients_equal_whole_ones():
         chunked_token_losses(x, kernel, targets, 5)
 
 
+@pytest.mark.parametrize("num_chunks", [1, 32])
+def test_gradients_in_half_precision_are_added_up_in_whole(num_chunks):
+    """Of the unembedding over chunks, and of an embedding row over all the places where its token stands."""
+    x, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(8, 64, 16), (16, 5)]))
+    targets = jax.random.randint(jax.random.key(2), (8, 64), 0, 5)
+
+    def gradient(dtype, num_chunks):
+        return jax.grad(lambda k: chunked_token_losses(x.astype(dtype), k, targets, num_chunks).sum())(kernel)
+
+    whole, half = gradient("float32", 1), gradient("bfloat16", num_chunks)
+    assert jnp.linalg.norm(half - whole) < 0.005 * jnp.linalg.norm(whole)
+    model = Transformer(TransformerConfig(vocab_size=3, context_length=64, num_layers=0, d_model=16, positions="none"))
+    variables = model.init(jax.random.key(0), targets % 3)
+
+    def of_embedding(dtype):
+        module = model.clone(config=replace(model.config, dtype=dtype))
+        return jax.grad(lambda v: token_losses(module.apply(v, targets % 3), targets % 3).sum())(variables)
+
+    whole, half = (of_embedding(dtype)["params"]["embed"] for dtype in ("float32", "bfloat16"))
+    assert jnp.linalg.norm(half - whole) < 0.01 * jnp.linalg.norm(whole)
+
+
 def test_loss_is_that_of_the_next_character_however_it_is_computed(corpus):
     experiment = experiments.load("transformer_lm")
     task = experiment.task(small(corpus))
@@ -88,6 +111,14 @@ def test_text_larger_than_memory_is_read_from_disk(corpus, monkeypatch):
     np.testing.assert_array_equal(batch["tokens"], again["tokens"])
     assert (batch["tokens"] != other["tokens"]).any()
     np.testing.assert_array_equal(batch["tokens"][:, 1:], batch["targets"][:, :-1])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("loss_chunks", 3), ("loss_chunks", 0), ("context_length", 2), ("eval_windows", -1)]
+)
+def test_numbers_that_do_not_fit_are_refused_before_training(corpus, field, value):
+    with pytest.raises(ValueError, match=field):
+        experiments.load("transformer_lm").task(small(corpus, **{field: value}))
 
 
 def test_a_text_shorter_than_the_context_is_refused(corpus):

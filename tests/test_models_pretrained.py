@@ -20,6 +20,7 @@ from models.pretrained import describe, load
 from models.pretrained_export import export
 from models.pretrained_text import left_padded, load_tokenizer
 from models.rotary import Rotary
+from models.sampling import generate
 from models.transformer import Transformer, TransformerConfig, decoder
 
 FOLDERS = Path(__file__).parent / "fixtures" / "hf"
@@ -42,22 +43,6 @@ def test_logits_are_the_references(name):
     np.testing.assert_allclose(logits_BTV[1:, -1], reference["last_logits_BV"], atol=1e-4, rtol=0)
 
 
-def greedy(module, variables, tokens_BT, visible_BT, num_tokens):
-    reader = decoder(module)
-
-    @jax.jit
-    def generated(variables, tokens_BT):
-        def step(carry, _):
-            logits_BV, cache = carry
-            token_B = logits_BV.argmax(-1)
-            return reader.advance(variables, cache, token_B[:, None]), token_B
-
-        carry = reader.advance(variables, reader.start(len(tokens_BT)), tokens_BT, visible_BK=visible_BT)
-        return jax.lax.scan(step, carry, length=num_tokens)[1].T
-
-    return generated(variables, tokens_BT)
-
-
 @pytest.mark.parametrize(
     "name", ["gpt2", "qwen2", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gpt_neox", "llama")), *VARIANTS]
 )
@@ -65,7 +50,8 @@ def test_greedy_generation_is_the_references(name):
     reference = np.load(FOLDERS / name / "reference.npz")
     module, variables = load(FOLDERS / name, context_length=24)
     tokens_BT, _, visible_BT = left_padded(prompts(reference), 24, num_new_tokens=12)
-    found = greedy(module, variables, jnp.array(tokens_BT), jnp.array(visible_BT), 12)
+    options = {"visible_BT": jnp.array(visible_BT), "temperature": 0.0}
+    found = generate(decoder(module), variables, jax.random.key(0), tokens_BT, 12, **options)
     np.testing.assert_array_equal(found, reference["greedy_BT"])
 
 

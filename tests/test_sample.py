@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import experiments
-import sample
+from data import tokenizers
 from models.sampling import generate
 from models.streaming import stream
 from models.transformer import Transformer, TransformerConfig, decoder
@@ -52,7 +52,7 @@ def test_writes_past_the_context_and_alike_for_one_seed(trained):
     assert len(first) == len("\nthe ") + 40 + 1
     assert first.startswith("\nthe ")
     assert first != second
-    tokenizer, reader, variables = sample.load(trained / "two_layer", None)
+    tokenizer, reader, variables = experiments.language_model(trained / "two_layer", None)
     key = jax.random.fold_in(jax.random.key(0), 0)
     ids = list(stream(reader, variables, key, tokenizer.encode("the "), 40))
     assert first == "\nthe " + tokenizer.decode(ids) + "\n"
@@ -76,26 +76,28 @@ def test_mistakes_get_one_line(trained, flags, says):
 
 
 def test_what_is_no_language_model_of_its_own_is_refused(trained, tmp_path):
+    with pytest.raises(UserError, match="is of arm two_layer; --arm=deep is another"):
+        experiments.language_model(trained / "two_layer", "deep")
     with pytest.raises(UserError, match="no trained arm 'three_layer'"):
-        sample.load(trained, "three_layer")
+        experiments.language_model(trained, "three_layer")
     copy = shutil.copytree(trained, tmp_path / "copy")
     stored = json.loads((copy / "two_layer/tokenizer.json").read_text())
     stored["characters"] = stored["characters"][:-1]
     (copy / "two_layer/tokenizer.json").write_text(json.dumps(stored))
     with pytest.raises(UserError, match="was trained with"):
-        sample.load(copy, None)
+        experiments.language_model(copy, None)
     (copy / "two_layer/tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read as a tokenizer"):
-        sample.load(copy, None)
+        experiments.language_model(copy, None)
     record = json.loads((copy / "config.json").read_text())
     (copy / "two_layer/tokenizer.json").write_bytes((trained / "two_layer/tokenizer.json").read_bytes())
     wider = json.dumps(record).replace('"d_mlp": 16', '"d_mlp": 24')
     (copy / "config.json").write_text(wider)
     with pytest.raises(UserError, match=r"is not the checkpoint's: .*mlp_in.*\(16, 24\).*\(16, 16\)\.$"):
-        sample.load(copy, None)
+        experiments.language_model(copy, None)
     (copy / "config.json").write_text(json.dumps(record | {"experiment": "alternating_sum"}))
     with pytest.raises(UserError, match="trains no language model"):
-        sample.load(copy, None)
+        experiments.language_model(copy, None)
 
 
 def test_a_stream_is_what_generate_writes_until_the_context_is_full():
@@ -119,3 +121,10 @@ def test_a_full_window_slides_to_its_later_half():
     text = [3, 1, 4, 1]
     written = list(stream(decoder(model), variables, jax.random.key(0), text, 2, temperature=0.0))
     assert written[1] == int(model.apply(variables, np.array([[1, written[0]]]))[0, -1].argmax())
+
+
+def test_short_prompts_begin_after_line_ends():
+    lines = tokenizers.train("char", ["\ta line\n"])  # its line end has id 1
+    assert experiments.begun([2, 3], lines, 4) == [1, 1, 2, 3]
+    assert experiments.begun([2, 3], lines, 1) == [2, 3]
+    assert experiments.begun([2, 3], tokenizers.train("char", ["no lines"]), 4) == [2, 3]

@@ -327,7 +327,10 @@ def restore(workdir, arm, step=None):
     if arm not in run["arms"]:
         raise UserError(f"{workdir} has no arm {arm!r}{configs.closest(arm, run['arms'])}")
     config = configs.from_dict(experiment.config, run["arms"][arm])
-    task = experiment.task(config)
+    try:
+        task = experiment.task(config)
+    except ValueError as error:
+        raise UserError(f"{workdir}, arm {arm}: {error}") from error
     arm_folder = epath.Path(workdir) / arm
     step = newest(arm_folder, step)
     variables = restore_variables(arm_folder, step, abstract_state(task, run["num_seeds"]))

@@ -3,6 +3,7 @@
 Exit codes: 0 done; 1 the run failed; 2 the command was wrong; 130 interrupted, after saving.
 """
 
+import contextlib
 import os
 import platform
 import re
@@ -44,7 +45,8 @@ def _start(main, argv):
     if cache:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    with signals.handled():
+    # Only training has something to save first; other commands end at once.
+    with signals.handled() if "stop_at" in FLAGS else contextlib.nullcontext():
         try:
             main(argv)
         except BaseException as error:
@@ -89,7 +91,7 @@ def _guarded(function, *args):
     except Interrupted as error:
         _end(error, 130)
     except KeyboardInterrupt:  # before the signals are handled: nothing has begun
-        _end("interrupted before anything began", 130)
+        _end("interrupted", 130)
 
 
 def _end(error, code):

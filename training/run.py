@@ -89,18 +89,24 @@ def initialized(init):
 
     None where it calls none, or makes something else of its variables, such as a copy for each of many settings.
     """
-    calls = []
+    calls, within = [], []
 
     def intercept(call, args, kwargs, context):
-        if not context.module.path and context.method_name == "__call__":
-            calls.append((context.module.clone(parent=None), args))
-        return call(*args, **kwargs)
+        # A module without a scope is a mere description, such as a cell that is asked for its initial state.
+        is_model = context.module.scope is not None and not context.module.path
+        if within or not is_model or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        calls.append((context.module.clone(parent=None), args))
+        within.append(True)
+        out = call(*args, **kwargs)
+        within.pop()
+        return out
 
     with nn.intercept_methods(intercept):
         variables = jax.eval_shape(init, jax.random.key(0))
-    if len(calls) != 1:
+    if not calls:
         return None
-    module, args = calls[0]
+    module, args = calls[-1]  # a model may call others by themselves before, as it is set up
     inputs = tuple(jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in args if getattr(x, "shape", ()))
     if len(inputs) < len(args) or jax.eval_shape(module.init, jax.random.key(0), *inputs) != variables:
         return None

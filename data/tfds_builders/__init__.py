@@ -1,11 +1,15 @@
 """TFDS builders of data sets that are at hand as local copies, one folder each; no download, no TensorFlow."""
 
 import gzip
+import hashlib
 import importlib
 import os
 import re
+import zlib
 from difflib import get_close_matches
 from pathlib import Path
+
+MADE_FROM = "made_from.sha256"  # beside a data set, the hash of the local copy that it was made from
 
 
 def data_dir():
@@ -49,8 +53,8 @@ def prepare(name, local_copy, folder=None):
     """Writes the data set of that name as ArrayRecord files under ``folder``; returns where they are.
 
     ``local_copy`` is the folder with the files that the builder names; ``folder`` is by default `data_dir`. What has
-    been prepared before is left as it is. Raises ValueError for an unknown name, a local copy that does not exist or
-    lacks a file, and a file that cannot be read.
+    been prepared before from the same files is left as it is. Raises ValueError for an unknown name, a local copy that
+    does not exist or lacks a file, a file that cannot be read, and a data set that was made from other files.
     """
     import tensorflow_datasets as tfds
 
@@ -64,10 +68,28 @@ def prepare(name, local_copy, folder=None):
         raise ValueError(f"{local_copy} is no folder with files in it; {name} is made from {files}")
     folder = Path(folder).expanduser() if folder else data_dir()
     builder = module.Builder(data_dir=str(folder), file_format="array_record")
+    record, made_from = Path(builder.data_dir) / MADE_FROM, _sha256(local_copy)
+    is_new = not record.parent.exists()
+    if record.is_file() and record.read_text() != made_from:
+        raise ValueError(
+            f"{record.parent} was made from other files than those of {local_copy}: give another --data_dir, "
+            "or remove that folder first"
+        )
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=str(local_copy.resolve()), try_download_gcs=False)
     )
-    return Path(builder.data_dir)
+    if is_new:
+        record.write_text(made_from)
+    return record.parent
+
+
+def _sha256(folder):
+    """Of the names and contents of the folder's files."""
+    sha = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with open(path, "rb") as file:
+            sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return sha.hexdigest()
 
 
 def find(folder, *patterns):
@@ -79,9 +101,11 @@ def find(folder, *patterns):
 
 
 def read(path):
-    """A text file's content, gzipped or not, line ends as they are; raises ValueError where it is no UTF-8."""
+    """A text file's content, gzipped or not, as it stands; raises ValueError for one that is damaged or no UTF-8."""
     content = Path(path).read_bytes()
     try:
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is damaged, or not gzipped ({error}): take another copy") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8: byte at offset {error.start}") from error

@@ -1,8 +1,13 @@
 """A treebank in CoNLL-U files (universaldependencies.org/format.html), sentence by sentence."""
 
+import re
+
 import tensorflow_datasets as tfds
 
 from data import tfds_builders
+
+# Its number, a range of numbers for several words written as one, or a number with a point for one that is not written.
+WORD = re.compile(r"(\d+(?:\.\d+)?)(?:-(\d+))?\t([^\t]+)")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -25,21 +30,25 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(path) for split, path in files.items()}
 
     def _generate_examples(self, path):
+        begun = 1  # the line that a sentence begins in
         for index, lines in enumerate(tfds_builders.read(path).split("\n\n")):
             if lines.strip():
-                yield index, {"conllu": lines.strip("\n"), "text": _text(lines)}
+                yield index, {"conllu": lines.strip("\n"), "text": _text(lines, path, begun)}
+            begun += lines.count("\n") + 2
 
 
-def _text(lines):
+def _text(lines, path, begun):
     """The sentence as its comment gives it, else its surface forms with spaces between."""
-    forms, covered = [], 0
-    for line in lines.split("\n"):
+    given, forms, covered = None, [], 0
+    for number, line in enumerate(lines.split("\n"), start=begun):
         if line.startswith("# text = "):
-            return line.removeprefix("# text = ")
-        if line and not line.startswith("#"):
-            number, form = line.split("\t")[:2]
-            first, _, last = number.partition("-")
-            if "." not in number and int(first) > covered:
+            given = line.removeprefix("# text = ")
+        elif line and not line.startswith("#"):
+            word = WORD.match(line)
+            if not word:
+                raise ValueError(f"{path}, line {number} is no word of a CoNLL-U file: {line[:60]!r}")
+            first, last, form = word.groups()
+            if first.isdecimal() and int(first) > covered:
                 forms.append(form)
                 covered = int(last or first)
-    return " ".join(forms)
+    return " ".join(forms) if given is None else given
