@@ -26,10 +26,11 @@ from training.step import key
 
 TOKENIZER_FILE = "tokenizer.json"
 ORDERS = (2, 3, 4, 5)
-FALLBACK = (0.5, 1.0, 1.5)  # KenLM's, for corpora too small for discounts
+PIECES, PIECE_TOKENS = 20, 500  # of a held-out text that is longer than what is used of it: at most, at least
 EVAL_ROWS = 2048  # windows whose logits are in memory at once
 WEIGHTS = np.linspace(0.0, 1.0, 21)  # of the neural model in the interpolation
 COMPARED, SHOWN, SHOWN_NEIGHBOURS = 500, 12, 5
+REPEATED = 4  # tokens of the n-grams whose repetition is measured
 STRATEGIES = {
     "greedy": {"temperature": 0.0},
     "plain": {},
@@ -58,13 +59,13 @@ class Config:
     d_embed: int = setting(64, "width of an embedding")
     d_hidden: int = setting(128, "width of a hidden layer")
     num_hidden: int = setting(1, "hidden layers")
-    activation: str = setting("tanh", "tanh or relu")
+    activation: str = setting("tanh", "tanh, relu or another of models.mlp.ACTIVATIONS")
     direct: bool = setting(False, "connections from the embeddings to the logits")
     layernorm: bool = setting(False, "LayerNorm before each activation")
     residual: bool = setting(False, "around hidden layers after the first")
     dropout: float = setting(0.2, "of embeddings and hidden layers")
     embed_scale: float = setting(0.1, "deviation of the embeddings at the start")
-    eval_tokens: int = setting(16_384, "validation tokens of an evaluation at most")
+    eval_tokens: int = setting(16_384, "validation tokens of an evaluation at most; 0: all")
     test_tokens: int = setting(50_000, "test tokens at most; 0: all")
     sampled_tokens: int = setting(128, "tokens of each of 32 texts that each sampling strategy writes")
     strategies: str = setting(",".join(STRATEGIES), "of sampling, that are compared")
@@ -103,8 +104,9 @@ def language_model(config, vocab_size):
             residual=config.residual,
             dropout=config.dropout,
             embed_scale=config.embed_scale,
-            # The end of a line, where there is one: a text begins where another line has ended.
-            padding={"word": 1, "sentencepiece": 2}.get(config.tokenizer, 0),
+            # The end of a line: a text begins where another line has ended. A character's id depends on the text, so
+            # there sample.py fills up a short prompt.
+            padding={"word": 1, "byte": 10, "sentencepiece": 3}.get(config.tokenizer, 0),
         )
     )
     return module, window_lm.decoder(module)
@@ -119,22 +121,54 @@ def read(config):
 
 
 def strategies_of(config):
-    """The names of the config's strategies; raises ValueError for an unknown one."""
+    """The names of the config's strategies; raises ValueError for an unknown one, or none."""
     names = tuple(filter(None, config.strategies.split(",")))
     if unknown := [name for name in names if name not in STRATEGIES]:
         raise ValueError(f"strategies: {unknown[0]!r} is not one of {', '.join(STRATEGIES)}")
+    if not names:
+        raise ValueError(f"strategies names none: give some of {', '.join(STRATEGIES)}, with commas between")
     return names
+
+
+def spread(text_N, at_most):
+    """``at_most`` tokens of a text as pieces evenly spread over it, end to end; 0 keeps all."""
+    left_out = len(text_N) - at_most
+    if not at_most or left_out <= 0:
+        return np.asarray(text_N)
+    count = min(PIECES, max(at_most // PIECE_TOKENS, 1))
+    ends = at_most * np.arange(count + 1) // count
+    skipped = left_out * np.arange(count) // max(count - 1, 1)
+    pieces = zip(ends[:-1] + skipped, ends[1:] + skipped, strict=True)
+    return np.concatenate([np.asarray(text_N[start:end]) for start, end in pieces])
+
+
+def check_held_out(validation_N, test_N, config):
+    """Raises ValueError where the texts are too short for what is measured on them."""
+    needed = max(config.order, *ORDERS) + 1
+    for text_N, split, name in ((validation_N, "validation", "eval_tokens"), (test_N, "test", "test_tokens")):
+        if len(text_N) < needed:
+            raise ValueError(
+                f"the {split} text has {len(text_N)} tokens, and models of order up to {needed - 1} need {needed}: "
+                f"give more text or a larger --config.{name}" + (", or a test_corpus" if split == "test" else "")
+            )
+    if not REPEATED <= config.sampled_tokens <= len(test_N):
+        raise ValueError(
+            f"sampled_tokens={config.sampled_tokens} must lie between {REPEATED} and the {len(test_N)} tokens of the "
+            "test text, which sampled texts are compared with"
+        )
 
 
 def task(config):
     strategies_of(config)
+    for name in ("eval_tokens", "test_tokens"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name}={getattr(config, name)} must be 0 (all) or more")
     tokens = read(config)
     V, W = tokens.vocab_size, config.order - 1
     model, decoder = language_model(config, V)
-    validation_N = np.asarray(tokens.validation[: config.eval_tokens + W])
-    test_N = np.asarray(tokens.test[: config.test_tokens or None])
-    if min(len(validation_N), len(test_N)) <= max(ORDERS):
-        raise ValueError(f"corpus={config.corpus} has no text for validation or testing: give more, or a test_corpus")
+    validation_N = spread(tokens.validation, config.eval_tokens and config.eval_tokens + W)
+    test_N = spread(tokens.test, config.test_tokens)
+    check_held_out(validation_N, test_N, config)
 
     def losses_of(variables, windows_BT, **options):
         return token_losses(model.apply(variables, windows_BT[:, :-1], **options), windows_BT[:, -1])
@@ -221,7 +255,7 @@ class NGramModels:
         def scores(model, text_N):
             return ngram.log_probabilities(model, text_N)[first:]
 
-        kneser_ney = {n: ngram.kneser_ney(counts, n, FALLBACK) for n in orders}
+        kneser_ney = {n: ngram.kneser_ney(counts, n, ngram.FALLBACK_DISCOUNTS) for n in orders}
         likeliest = {n: scores(ngram.maximum_likelihood(counts, n), test_N) for n in ORDERS}
         log_validation = {n: scores(model, validation_N) for n, model in kneser_ney.items()}
         log_test = {n: scores(model, test_N) for n, model in kneser_ney.items()}
@@ -299,7 +333,7 @@ def sampling(model, decoder, variables, test_N, config):
         "cold_distance": cold,
         "hot_distance": hot,
         "distinct": np.array([[distinct_ngrams(text_BT, n) for n in (1, 2, 3)] for text_BT in texts.values()]),
-        "repeated": np.array([repeated_ngrams(text_BT, 4) for text_BT in texts.values()]),
+        "repeated": np.array([repeated_ngrams(text_BT, REPEATED) for text_BT in texts.values()]),
     }
 
 

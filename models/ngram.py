@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 
 UNSEEN = -1
+# Of counts 1, 2 and 3 or more, for texts too small or too regular to have discounts: those of KenLM's lmplz.
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
 
 @dataclass(frozen=True)
@@ -276,21 +278,18 @@ def write_arpa(path: str | Path, model: NGram, words: Sequence[str]) -> None:
     V = model.vocab_size
     if len(words) != V + 1 or len(set(words)) != V + 1 or any(word.split() != [word] for word in words):
         raise ValueError(f"An ARPA file of this model needs {V + 1} different words without white space, the last <s>.")
-    spelled, probability = list(words), np.append(model.unigram_V, 1.0)
     lines = [f"ngram {k + 1}={size}" for k, size in enumerate([V + 1, *map(len, model.keys)])]
     lines = ["\\data\\", *lines]
-    without_first = np.full(V + 1, UNSEEN)  # the place of an n-gram's last n-1 tokens, an order below
+    spelled, probability, grams_GT = list(words), np.append(model.unigram_V, 1.0), np.arange(V + 1)[:, None]
     for k in range(model.order):
         if k:
             contexts, last = model.keys[k - 1] // (V + 1), model.keys[k - 1] % (V + 1)
-            if k == 1:
-                shorter = last
-            else:
-                key = without_first[contexts] * (V + 1) + last
-                shorter = np.searchsorted(model.keys[k - 2], key)
-            probability = model.added[k - 1] + model.left[k - 1][contexts] * probability[shorter]
+            grams_GT = np.column_stack([grams_GT[contexts], last])
+            shorter = NGram(V, model.unigram_V, model.keys[: k - 1], model.added[: k - 1], model.left[: k - 1])
+            # A pruned model may lack an n-gram's last n-1 tokens, and then backs off again.
+            shorter_p = _last_probabilities(shorter, grams_GT[:, 1:])
+            probability = model.added[k - 1] + model.left[k - 1][contexts] * shorter_p
             spelled = [f"{spelled[context]} {words[word]}" for context, word in zip(contexts, last, strict=True)]
-            without_first = shorter
         columns = [_log10(probability), spelled]
         if k < model.order - 1:
             columns.append(_log10(model.left[k]))

@@ -9,13 +9,11 @@ Axes: B sequences, T tokens, W window (n-1 tokens), D width of an embedding, F h
 from dataclasses import dataclass
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from models.decoding import Decoder
+from models.mlp import activation_function
 from models.site import Site
-
-ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class WindowConfig:
     d_embed: int = 64
     d_hidden: int = 128
     num_hidden: int = 1  # hidden layers
-    activation: str = "tanh"  # or relu
+    activation: str = "tanh"  # a name in models.mlp.ACTIVATIONS
     direct: bool = False  # connections from the embeddings to the logits
     layernorm: bool = False  # before each activation
     residual: bool = False  # around each hidden layer but the first, which changes the width
@@ -40,8 +38,7 @@ class WindowConfig:
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {minimum}")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation={self.activation!r} is not one of {', '.join(ACTIVATIONS)}")
+        activation_function(self.activation)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
         if not 0 <= self.padding < self.vocab_size:
@@ -81,7 +78,7 @@ class WindowLM(nn.Module):
             layer_BF = nn.Dense(c.d_hidden, name=f"hidden_{i}_in")(h_BF)
             if c.layernorm:
                 layer_BF = nn.LayerNorm(name=f"norm_{i}")(layer_BF)
-            layer_BF = ACTIVATIONS[c.activation](layer_BF)
+            layer_BF = activation_function(c.activation)(layer_BF)
             h_BF = Site(name=f"hidden_{i}")(h_BF + layer_BF if c.residual and i else layer_BF)
         logits_BV = nn.Dense(c.vocab_size, name="unembed")(drop(h_BF))
         if c.direct:
@@ -109,4 +106,4 @@ def decoder(module):
         last_BW = jnp.concatenate([last_BW, tokens_BT.astype(jnp.int32)], axis=1)[:, -config.window :]
         return module.apply(variables, last_BW), last_BW
 
-    return Decoder(start, advance, None)
+    return Decoder(start, advance, None, config.window)

@@ -43,4 +43,4 @@ def likelihoods(judge, rows_RT):
 def make_judge(tokens_N, vocab_size, order=5):
     """A Kneser-Ney n-gram model of a text."""
     counts = ngram.count(np.append(vocab_size, tokens_N.astype(np.int64)), order, vocab_size)
-    return ngram.kneser_ney(counts, order, fallback=(0.5, 1.0, 1.5))  # of characters, few are as rare as discounts need
+    return ngram.kneser_ney(counts, order, ngram.FALLBACK_DISCOUNTS)  # of characters, few are as rare as discounts need

@@ -72,6 +72,17 @@ def test_files_named_as_splits_are_the_splits(tmp_path, names):
     assert held == [(f"text of {name}\n",) for name in names] + [()] * (3 - len(names))
 
 
+def test_programs_named_as_splits_are_documents(folder):
+    for name in ("train.py", "test.py", "valid.md"):
+        (folder / name).write_text(f"text of {name}")
+    (folder / "__init__.py").write_text("")
+    (folder / "blank.txt").write_text(" \n")
+    corpus = corpora.load(str(folder))
+    every = [text for split in corpora.SPLITS for text in corpus[split]]
+    assert len(every) == 203
+    assert {"text of train.py", "text of test.py", "text of valid.md"} <= set(every)
+
+
 def test_the_limit_cuts_the_training_text_alone(folder):
     whole, limited = corpora.load(str(folder)), corpora.load(str(folder), max_characters=1000)
     assert sum(map(len, limited.train)) == 1000
@@ -102,6 +113,9 @@ def test_another_corpus_can_be_the_test_split(folder, tmp_path):
     assert "".join(corpus.test) == "something\nelse\n"
     assert corpus.train == corpora.load(str(folder)).train
     assert corpus.sha256 != corpora.load(str(folder)).sha256
+    # Documents stay apart, and a file is one.
+    assert len(corpora.load(str(tmp_path / "other"), test_corpus=str(folder)).test) == 200
+    assert len(corpus.test) == 1
 
 
 def test_the_hash_is_that_of_the_text_and_its_splits(folder, tmp_path):
@@ -154,6 +168,7 @@ def test_files_that_are_no_text_are_refused(tmp_path):
     assert f"{path} is no UTF-8: byte 0xEF at offset 2" in refusal(path)
     (tmp_path / "more").write_text("fine")
     assert f"{path} is no UTF-8" in refusal(tmp_path)
+    assert "or leave it out of the folder" in refusal(tmp_path)
     path.write_text("a")
     assert "no training text" in refusal(path)
 
@@ -167,6 +182,7 @@ def test_missing_paths_and_folders_without_training_text_are_refused(tmp_path):
     assert "has valid.txt but no file named train" in refusal(tmp_path)
     assert "corpus is empty" in refusal("")
     assert "test_share=0.1" in refusal(tmp_path, test_share=0.1)
+    assert "max_characters=-1 must be 0" in refusal("python_stdlib", max_characters=-1)
 
 
 def test_unknown_names_get_the_closest_and_missing_sets_the_command(tmp_path):

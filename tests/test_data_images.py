@@ -3,6 +3,7 @@
 import io
 import tarfile
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -163,10 +164,20 @@ def test_standardized_images_have_mean_zero_and_deviation_one():
 
 
 def test_a_balanced_subset_has_as_many_of_each_class():
-    labels = np.repeat(np.arange(10), [30] * 9 + [5])
-    chosen = images.balanced_subset(labels, 45, seed=1)
-    assert len(set(chosen)) == 45
-    assert sorted(np.bincount(labels[chosen])) == [4] * 5 + [5] * 5
-    assert not np.array_equal(chosen, images.balanced_subset(labels, 45, seed=2))
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), [30] * 9 + [5]))
+    classes = images.by_class(labels, 45)
+
+    @jax.jit
+    def drawn(seed, draws):
+        return images.balanced_rows(classes, jnp.arange(45), seed, draws[:, None])
+
+    draws = [set(rows.tolist()) for seed in range(3) for rows in np.asarray(drawn(seed, jnp.arange(4)))]
+    for rows in draws:
+        assert len(rows) == 45
+        assert sorted(np.bincount(labels[list(rows)])) == [4] * 5 + [5] * 5
+    # Of any two draws, of one seed or of two, chance alone has 45^2 / 275 = 7 in common.
+    shared = [len(a & b) for number, a in enumerate(draws) for b in draws[:number]]
+    assert max(shared) < 20
+    np.testing.assert_array_equal(drawn(1, jnp.arange(4)), drawn(1, jnp.arange(4)))
     with pytest.raises(ValueError, match="takes 6 of class 9, which has 5"):
-        images.balanced_subset(labels, 60)
+        images.by_class(labels, 60)

@@ -92,12 +92,36 @@ def test_splits_that_a_data_set_lacks_are_cut_from_its_training_documents(tmp_pa
     assert limited.validation == corpus.validation
 
 
-def test_a_second_preparation_changes_nothing(prepared, tmp_path):
-    path = next((prepared / "conllu").glob("*/conllu-train*"))
+def test_a_second_preparation_changes_nothing_and_refuses_other_files(tmp_path):
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "input.txt").write_text(PLAY)
+    made = tfds_builders.prepare("tiny_shakespeare", tmp_path / "copy", tmp_path)
+    path = next(made.glob("*train*"))
     before = path.stat()
-    (tmp_path / "other").write_text("x")
-    tfds_builders.prepare("conllu", tmp_path, prepared)
+    assert tfds_builders.prepare("tiny_shakespeare", tmp_path / "copy", tmp_path) == made
+    (tmp_path / "copy" / "input.txt").write_text("another play")
+    with pytest.raises(ValueError, match=r"was made from other files than those of .*copy: give another --data_dir"):
+        tfds_builders.prepare("tiny_shakespeare", tmp_path / "copy", tmp_path)
     assert path.stat() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"1\tYes\tyes\n\n" * 99)[:-9], r"en-train.conllu.gz is damaged, or not gzipped"),
+        (b"1\tYes\tyes\n", r"en-train.conllu.gz is damaged, or not gzipped"),
+        (
+            gzip.compress(b"1\tYes\tyes\n\n# text = So\n\n1 So so\n"),
+            r"en-train.conllu.gz, line 5 is no word .*'1 So so'",
+        ),
+        (gzip.compress(b"# text = Yes\nx\tYes\n"), r"en-train.conllu.gz, line 2 is no word"),
+    ],
+)
+def test_damaged_treebanks_are_refused_with_the_file_and_the_line(content, message, tmp_path):
+    for split in ("dev", "test", "train"):
+        (tmp_path / f"en-{split}.conllu.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        tfds_builders.prepare("conllu", tmp_path, tmp_path / "tfds")
 
 
 def test_a_damaged_data_set_is_refused_with_the_command(prepared, tmp_path):

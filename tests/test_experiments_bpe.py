@@ -152,3 +152,26 @@ def test_claims_that_the_text_does_not_decide_say_why(result):
     reasons = {claim.id: claim.reason for claim in bpe.claims({bpe.ARM: found})}
     assert "letter of another script" in reasons["3a"]
     assert "fewer than three vocabularies" in reasons["4a"]
+
+
+def test_a_measure_that_the_text_leaves_undefined_decides_nothing(result):
+    examined = dict(result.examined, frequency_and_pieces=np.array([np.nan]), scripts=np.array([["GREEK", "COPTIC"]]))
+    examined["rewritten/tokens a letter"] = examined["rewritten/tokens a letter"] * np.nan
+    found = SimpleNamespace(config=result.config, num_seeds=1, examined=examined)
+    claims = {claim.id: claim for claim in bpe.claims({bpe.ARM: found})}
+    assert [claims[id].passed for id in ("1a", "3c", "3d")] == [None] * 3
+    assert claims["1a"].reason == bpe.UNDEFINED
+    assert "no Latin letter" in claims["3c"].reason
+    assert claims["3d"].reason == bpe.NOT_REWRITTEN
+
+
+def test_a_text_without_latin_words_is_refused(config, tmp_path):
+    (tmp_path / "text").write_text("το χαλί και ένας σκύλος\n" * 20)
+    with pytest.raises(ValueError, match="has no word of Latin letters"):
+        bpe.task(replace(config, corpus=str(tmp_path / "text")))
+
+
+def test_latin_letters_that_no_rewriting_knows_leave_it_undefined(config, tmp_path):
+    (tmp_path / "text").write_text("é àé\n" * 20)
+    found = bpe.rewritten(replace(config, corpus=str(tmp_path / "text"), vocab_size=6))
+    assert np.isnan(found["rewritten/tokens a letter"]).all()

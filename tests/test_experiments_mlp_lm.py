@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from data import tokenizers
 from experiments import mlp_lm
 from models import ngram
 from training.config import override
@@ -46,7 +47,7 @@ def test_ngram_measurements_are_those_of_the_models(texts, known):
     counts = ngram.count(np.append(V, train_N), 5, V)
     for i, order in enumerate(mlp_lm.ORDERS):
         # Every order is measured on the same tokens: those with four before them.
-        log_M = ngram.log_probabilities(ngram.kneser_ney(counts, order, mlp_lm.FALLBACK), test_N)[4:]
+        log_M = ngram.log_probabilities(ngram.kneser_ney(counts, order, ngram.FALLBACK_DISCOUNTS), test_N)[4:]
         np.testing.assert_allclose(known.measured["kneser_ney_perplexity"][i], np.exp(-log_M.mean()))
         zero_M = np.isneginf(ngram.log_probabilities(ngram.maximum_likelihood(counts, order), test_N)[4:])
         assert known.measured["zero_share"][i] == zero_M.mean()
@@ -90,3 +91,46 @@ def test_claims_say_which_strategy_they_lack():
     assert mlp_lm.greedy_repetition(result) == [0.9]
     with pytest.raises(ValueError, match="'best' is not one of greedy"):
         mlp_lm.strategies_of(override(CONFIG, {"strategies": "greedy,best"}))
+    with pytest.raises(ValueError, match="strategies names none"):
+        mlp_lm.strategies_of(override(CONFIG, {"strategies": ""}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampled_tokens": 3}, "sampled_tokens=3 must lie between 4 and"),
+        ({"test_tokens": 20, "sampled_tokens": 21}, "sampled_tokens=21 must lie between 4 and the 20"),
+        ({"order": 8, "test_tokens": 7}, "the test text has 7 tokens.* order up to 8 need 9.*test_tokens"),
+        ({"eval_tokens": 1}, "the validation text has 3 tokens.*eval_tokens"),
+        ({"eval_tokens": -1}, "eval_tokens=-1 must be 0"),
+        ({"strategies": ""}, "strategies names none"),
+    ],
+)
+def test_settings_that_cannot_be_measured_are_refused_before_training(changes, message):
+    with pytest.raises(ValueError, match=message):
+        mlp_lm.task(override(CONFIG, changes))
+
+
+def test_no_limit_takes_the_whole_text(texts):
+    task = mlp_lm.task(override(CONFIG, {"eval_tokens": 0, "test_tokens": 0}))
+    np.testing.assert_array_equal(task.data["validation"], texts[1])
+    assert task.facts["test_tokens"] == len(texts[2])
+
+
+def test_what_is_used_of_a_text_is_spread_over_it():
+    for N, at_most in ((10, 0), (10, 10), (10, 9), (999, 998), (60_000, 1001), (123_457, 50_000)):
+        found = mlp_lm.spread(np.arange(N), at_most)
+        assert len(found) == (at_most or N)
+        assert (np.diff(found) > 0).all()
+    pieces = np.flatnonzero(np.diff(found) > 1)
+    assert len(pieces) == mlp_lm.PIECES - 1
+    assert (found[0], found[-1]) == (0, 123_456)
+    assert np.ptp(np.diff(pieces)) <= 1
+
+
+def test_a_text_begins_after_the_end_of_a_line():
+    for kind, texts in (("byte", ["a"]), ("word", ["a b\n"]), ("sentencepiece", ["some words to merge\n" * 9])):
+        size = {"vocab_size": 270} if kind == "sentencepiece" else {}
+        tokenizer = tokenizers.train(kind, texts, **size)
+        module, _ = mlp_lm.language_model(override(CONFIG, {"tokenizer": kind}), tokenizer.vocab_size)
+        assert tokenizer.encode("\n").tolist() == [module.config.padding]

@@ -76,6 +76,20 @@ def test_an_arpa_file_is_read_as_kenlm_reads_it(tmp_path):
     np.testing.assert_allclose(list(map(again.get, before)), list(before.values()), atol=2e-6)
 
 
+def test_a_pruned_model_is_written_as_it_was_read(tmp_path):
+    # "b c" and "c" after it are missing, "a b c" is not.
+    bigrams = "-0.4\t<s> a\t-0.1\n-0.5\ta b\t-0.25\n-0.6\tc a"
+    unigrams = "-99\t<s>\t-0.2\n-0.5\ta\t-0.3\n-0.6\tb\t-0.15\n-0.7\tc\t-0.35"
+    trigrams = "-0.11\ta b c\n-0.9\t<s> a b"
+    sections = f"\\1-grams:\n{unigrams}\n\n\\2-grams:\n{bigrams}\n\n\\3-grams:\n{trigrams}\n\n\\end\\\n"
+    (tmp_path / "pruned.arpa").write_text(f"\\data\\\nngram 1=4\nngram 2=3\nngram 3=2\n\n{sections}")
+    model, words = ngram.read_arpa(tmp_path / "pruned.arpa")
+    ngram.write_arpa(tmp_path / "again.arpa", model, words)
+    before, again = entries(tmp_path / "pruned.arpa"), entries(tmp_path / "again.arpa")
+    before = {entry: value for entry, value in before.items() if value[0] > -99}  # <s> is never predicted
+    np.testing.assert_allclose(list(map(again.get, before)), list(before.values()), atol=1e-6)
+
+
 # --- The definitions, in plain loops over tuples of words.
 
 
