@@ -3,10 +3,11 @@
     python -m benchmarks.rnn_lm --rounds=10
     python -m benchmarks.rnn_lm --corpus=TRAIN.txt --test_corpus=TEST.txt --split=spaces --vocab_size=0 --epochs=3
 
-The first measures tokens a second, the second the test perplexity after as many epochs on the same tokens. Both sides
-live in processes of their own, pinned to the same cores, and take turns: a slow moment of the machine meets both.
-Ours quarters its rate after 1/2, 2/3 and 5/6 of the run; PyTorch's, as in its example, whenever the validation loss
-does not improve. Needs PyTorch, which nothing else here does.
+The first measures tokens a second, both sides taking turns on the same cores. The second trains one side after the
+other for as many epochs on the same tokens and prints test perplexities; its seconds are those of training steps alone.
+Ours quarters its rate after 1/2, 2/3 and 5/6 of the run, and so does PyTorch's with --torch_schedule=fixed; with
+plateau it does so whenever the validation loss does not improve, as in its example. Needs PyTorch, which nothing else
+here does.
 
 Axes: B rows, T time, V vocabulary.
 """
@@ -14,16 +15,17 @@ Axes: B rows, T time, V vocabulary.
 import math
 import multiprocessing
 import os
-import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 from absl import app, flags
 
-ROUNDS = flags.DEFINE_integer("rounds", 10, "turns of each side", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 4, "training steps a turn", lower_bound=1)
+from benchmarks import paired
+
+flags.set_default(paired.STEPS, 4)
 EPOCHS = flags.DEFINE_integer("epochs", 0, "train for so many and test; 0: measure speed alone", lower_bound=0)
-THREADS = flags.DEFINE_integer("threads", 2, "threads, and cores, of each side", lower_bound=1)
+SCHEDULE = flags.DEFINE_enum("torch_schedule", "fixed", ["fixed", "plateau"], "of PyTorch's rate, with --epochs")
 CORPUS = flags.DEFINE_string("corpus", "python_stdlib", "what to train on")
 TEST_CORPUS = flags.DEFINE_string("test_corpus", "", "what to test on; default: the corpus's own test split")
 SPLIT = flags.DEFINE_string("split", "punctuation", "what a word is: punctuation or spaces")
@@ -53,7 +55,7 @@ def windows_of(tokens_N, config):
 
 
 def jax_side():
-    """Makes (train, test): by this project's engine, as train.py does it."""
+    """Makes (train, validate, test): by this project's engine, as train.py does it."""
     import jax
 
     from experiments import rnn_lm
@@ -64,6 +66,8 @@ def jax_side():
     task = rnn_lm.task(config)
     single = parallel.choose("single")
     train_steps = parallel.train_steps(single, task, num_seeds=1)
+    if EPOCHS.value:
+        train_steps(without_sums(parallel.initial(single, task, [0])), 1)  # compiles
     state = parallel.initial(single, task, [0])
 
     def train(steps):
@@ -76,19 +80,23 @@ def jax_side():
         total, weight = jax.jit(task.evaluate)({"params": state.params}, task.data)["loss"]
         return float(total / weight)
 
-    return train, test
+    return train, lambda: None, test
 
 
 def torch_side():
-    """Makes (train, test): as PyTorch's example does it, eager, with its nn.LSTM."""
+    """Makes (train, validate, test): as PyTorch's example does it, eager, with its nn.LSTM.
+
+    ``validate`` is what makes the rate fall with the schedule plateau.
+    """
     import torch
     from torch import nn
     from torch.nn import functional as F
 
     from data.tokens import columns
+    from experiments.rnn_lm import QUARTERED_AFTER
 
     config, tokens = config_and_tokens()
-    torch.set_num_threads(THREADS.value)
+    torch.set_num_threads(paired.THREADS.value)
     torch.manual_seed(0)
     B, T, V = config.batch_size, config.context_length, tokens.vocab_size
     splits = {name: torch.tensor(columns(tokens[name], B).astype("int64")) for name in ("train", "validation", "test")}
@@ -128,14 +136,13 @@ def torch_side():
         return total / windows
 
     def train(steps):
-        nonlocal rate, best, step, states
+        nonlocal rate, step, states
         windows, total = windows_of(tokens.train, config), 0.0
         for _ in range(steps):
             if step % windows == 0:
                 states = zeros
-                if EPOCHS.value and step:
-                    validation = mean_loss("validation")
-                    rate, best = (rate if validation < best else rate / 4), min(best, validation)
+            if EPOCHS.value and SCHEDULE.value == "fixed":
+                rate = LEARNING_RATE / 4 ** sum(step >= int(config.num_steps * f) for f in QUARTERED_AFTER)
             model.zero_grad()
             loss, states = loss_of(splits["train"], step % windows, tuple(s.detach() for s in states))
             loss.backward()
@@ -146,55 +153,60 @@ def torch_side():
             total, step = total + loss.item(), step + 1
         return total / steps
 
-    return train, lambda: mean_loss("test")
+    def validate():
+        nonlocal rate, best
+        if SCHEDULE.value == "plateau":
+            loss = mean_loss("validation")
+            rate, best = (rate if loss < best else rate / 4), min(best, loss)
+
+    return train, validate, lambda: mean_loss("test")
 
 
-def serve(side, arguments, connection):
-    """Answers each number of steps with (seconds, mean loss), and 0 with the test loss, until told None."""
+def jax_steps():
+    """Makes the function of a number of steps that ``paired.compare`` calls."""
+    return jax_side()[0]
+
+
+def torch_steps():
+    """Makes the function of a number of steps that ``paired.compare`` calls."""
+    return torch_side()[0]
+
+
+def train_and_test(make, arguments, steps_an_epoch):
+    """(seconds of all epochs' steps, test loss) of a side, in a process of its own."""
     flags.FLAGS(arguments)
     if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the cores that it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: THREADS.value])
-    train, test = {"jax": jax_side, "torch": torch_side}[side]()
-    while (steps := connection.recv()) is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: paired.THREADS.value])
+    train, validate, test = make()
+    seconds = 0.0
+    for _ in range(EPOCHS.value):
         start = time.perf_counter()
-        loss = train(steps) if steps else test()
-        connection.send((time.perf_counter() - start, loss))
+        train(steps_an_epoch)
+        seconds += time.perf_counter() - start
+        validate()
+    return seconds, test()
 
 
 def main(_):
     config, tokens = config_and_tokens()
-    context = multiprocessing.get_context("spawn")  # a forked JAX or OpenMP can hang
-    ends = {}
-    for side in SIDES.value:
-        ends[side], theirs = context.Pipe()
-        context.Process(target=serve, args=(side, sys.argv, theirs), daemon=True).start()
-
-    def ask(side, steps):
-        ends[side].send(steps)
-        return ends[side].recv()
-
     tokens_a_step = config.batch_size * config.context_length
     print(f"{tokens.vocab_size:,} words, LSTM of {LAYERS} layers of {WIDTH}, {OUTPUT.value} softmax on our side")
-    if EPOCHS.value:
-        for side in ends:
-            seconds, _ = ask(side, config.num_steps)
-            _, loss = ask(side, 0)
-            speed = tokens_a_step * config.num_steps / seconds
-            print(f"{side:6} test perplexity {math.exp(loss):.2f} after {EPOCHS.value} epochs, {speed:,.0f} tokens/s")
-    else:
-        speeds = {side: [] for side in ends}
-        for turn in range(ROUNDS.value + 1):
-            for side in ends:
-                seconds, _ = ask(side, STEPS.value)
-                if turn:  # turn 0 compiles and warms up
-                    speeds[side].append(tokens_a_step * STEPS.value / seconds)
-        for side, found in speeds.items():
-            print(f"{side:6} {statistics.median(found):,.0f} tokens/s (min {min(found):,.0f}, max {max(found):,.0f})")
-        if len(speeds) == 2:
-            ratios = [a / b for a, b in zip(*speeds.values(), strict=True)]
-            print(f"{'/'.join(speeds)}: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")
-    for end in ends.values():
-        end.send(None)
+    if not EPOCHS.value:
+        makers = {"jax": jax_steps, "torch": torch_steps}
+        paired.compare({side: makers[side] for side in SIDES.value}, "tokens", tokens_a_step)
+        return
+    makers, windows = {"jax": jax_side, "torch": torch_side}, windows_of(tokens.train, config)
+    for side in SIDES.value:
+        context = multiprocessing.get_context("spawn")  # a forked JAX or OpenMP can hang
+        with ProcessPoolExecutor(1, context) as pool:
+            seconds, loss = pool.submit(train_and_test, makers[side], sys.argv, windows).result()
+        speed = tokens_a_step * windows * EPOCHS.value / seconds
+        schedule = f", schedule {SCHEDULE.value}" if side == "torch" else ""
+        print(
+            f"{side:6} test perplexity {math.exp(loss):.2f} after {EPOCHS.value} epochs of {windows} steps, "
+            f"{speed:,.0f} tokens/s{schedule}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from data import tokenizers
-from data.tokens import check_length, columns, prepare
+from data.tokens import columns, prepare
 from models import rnn_lm
 from models.rnn_lm import RecurrentConfig, RecurrentLM, by_layer
 from probes import exposure, recurrent_costs
@@ -25,6 +25,7 @@ from training.optimizer import check_range
 TOKENIZER_FILE = "tokenizer.json"
 # The best of .001, .003, .01 and .03 for each cell in runs of 200 steps: see docs/rnn_lm.md.
 LEARNING_RATES = {"elman_sigmoid": 3e-2, "elman_tanh": 1e-2, "gru": 1e-2, "lstm": 3e-2}
+QUARTERED_AFTER = (1 / 2, 2 / 3, 5 / 6)  # shares of the steps
 # At the start, and of a small width: the bound takes a singular value of every Jacobian.
 START_CELLS = {
     "Elman, sigmoid": {"cell": "elman_sigmoid"},
@@ -143,6 +144,16 @@ def read(config):
     return prepare(config.corpus, config.tokenizer, max_characters=config.max_characters, **places, **given)
 
 
+def check_rows(tokens_N, num_rows, length, what):
+    """Raises ValueError where the tokens do not fill so many rows of a length; ``what`` names them."""
+    if len(tokens_N) < num_rows * length:
+        raise ValueError(
+            f"{what} has {len(tokens_N)} tokens, and {num_rows} rows of {length} need {num_rows * length}: "
+            "take a smaller --config.batch_size or --config.context_length, or more text (--config.max_characters, "
+            "--config.eval_tokens)"
+        )
+
+
 def optimizer(config):
     """The config's optimiser for a run of its length."""
     c = config.optimizer
@@ -157,7 +168,7 @@ def optimizer(config):
     if c.schedule == "cosine":
         schedule = optax.cosine_decay_schedule(rate, steps)
     else:
-        schedule = optax.piecewise_constant_schedule(rate, {int(steps * f): 0.25 for f in (1 / 2, 2 / 3, 5 / 6)})
+        schedule = optax.piecewise_constant_schedule(rate, {int(steps * f): 0.25 for f in QUARTERED_AFTER})
     step = optax.adam(schedule) if c.algorithm == "adam" else optax.sgd(schedule)
     return optax.chain(optax.clip_by_global_norm(c.clip), step)
 
@@ -184,7 +195,7 @@ def train_task(config):
     if config.own_samples and (config.dropout or config.output != "full" or not 0 <= config.own_samples <= 1):
         raise ValueError("own_samples must lie in [0, 1], and needs output=full and dropout=0")
     tokens, B, T = read(config), config.batch_size, config.context_length
-    check_length(tokens.train, B * (T + 1), f"the train split of {config.corpus}, in {B} rows,")
+    check_rows(tokens.train, B, T + 1, f"the train split of {config.corpus}")
     model, _ = language_model(config, tokens.vocab_size)
     held_out = tokens[config.evaluate_on]
     held_out = held_out[: config.eval_tokens or None]
@@ -192,7 +203,10 @@ def train_task(config):
     feeds_itself = small and config.cell == "lstm" and not config.positions
     compares_cells = small and not config.positions and not config.own_samples
     longest = max(T, feeds_itself * (PREFIX + OWN_STEPS), compares_cells * REACH_STEPS)
-    check_length(held_out, B * (longest + 1), f"the {config.evaluate_on} split of {config.corpus}, in {B} rows,")
+    check_rows(held_out, B, longest + 1, f"the {config.evaluate_on} split of {config.corpus}")
+    plain = config.num_layers == 1 and not config.tied_unembedding and not config.positions
+    hand_derived = plain and config.cell == "elman_sigmoid" and config.output != "adaptive"
+    four_tokens = some_tokens(held_out) if hand_derived else None
     data = {"train": columns(tokens.train, B), "held_out": columns(held_out, B)}
     num_windows = (data["train"].shape[1] - 1) // T
 
@@ -215,7 +229,8 @@ def train_task(config):
         carried = jax.tree.map(
             lambda x: jnp.where(batch["begins"][:, None], 0.0, jax.lax.stop_gradient(x)), variables["carry"]
         )
-        params, states = {"params": variables["params"]}, tuple(carried[name] for name in sorted(carried))
+        params = {"params": variables["params"]}
+        states = tuple(carried[f"layer_{i}"] for i in range(config.num_layers))
         arguments = tokens_BT[:, :-1], tokens_BT[:, 1:]
         if config.own_samples:
             share_T = jnp.full(T, batch["own_samples"][0])
@@ -248,8 +263,8 @@ def train_task(config):
 
     def measure(variables):
         params, found = {"params": variables["params"]}, {}
-        if config.cell == "elman_sigmoid" and config.num_layers == 1 and not config.tied_unembedding:
-            errors = errors_of_hand_derived(model.config, params, some_tokens(held_out))
+        if hand_derived:
+            errors = errors_of_hand_derived(model.config, params, four_tokens)
             found |= {f"hand/{name}": np.asarray(error) for name, error in errors.items()}
         if feeds_itself:
             rows_RT = exposure.rows_of_text(data["held_out"], PREFIX + OWN_STEPS, OWN_WINDOWS)
@@ -318,8 +333,8 @@ def start_task(config):
     """How far gradients reach before training, and the same network trained with and without clipping."""
     tokens = read(config)
     rows_BN = columns(tokens.train, config.batch_size)
-    needed = max(START_STEPS, CLIP_LENGTH) + 1
-    check_length(tokens.train, config.batch_size * needed, f"the train split of {config.corpus}")
+    longest = max(START_STEPS, CLIP_LENGTH)
+    check_rows(tokens.train, config.batch_size, longest + 1, f"the train split of {config.corpus}")
     shape = {"vocab_size": tokens.vocab_size, "width": START_WIDTH, "d_embedding": START_WIDTH}
 
     def examine(variables, data):
@@ -443,11 +458,11 @@ def growth(name, lengths):
 
 
 def change_over_spread(result, other):
-    """The difference [1] of mean perplexity to another arm over that arm's spread, greatest less least, over seeds."""
+    """The difference [1] of two arms' mean perplexities over the seeds' spread: greatest less least, mean of both."""
     if other.num_seeds < 2:
         return "a spread needs two seeds: --num_seeds=3"
     first, second = result.final["perplexity"], other.final["perplexity"]
-    return abs(first.mean() - second.mean()) / (second.max() - second.min())
+    return abs(first.mean() - second.mean()) / np.mean([np.ptp(first), np.ptp(second)])
 
 
 def rise(name):
@@ -475,9 +490,12 @@ def over_text(result):
     return result.examined["judged/own"][:, late].mean(1) - result.examined["judged/text"][:, late].mean(1)
 
 
+HAND_DERIVED = "the formulas are of one layer of sigmoid cells, untied, without positions or an adaptive softmax"
+
+
 def hand(name):
     def measure(result):
-        return result.examined.get(f"hand/{name}", "the formulas are of one layer of sigmoid cells, not tied")
+        return result.examined.get(f"hand/{name}", HAND_DERIVED)
 
     return measure
 

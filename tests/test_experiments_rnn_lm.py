@@ -1,5 +1,7 @@
 """The recurrent experiment: carried states, its own probes, and what it refuses."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +72,36 @@ def test_the_carry_is_the_state_at_the_end_of_the_window_and_forgotten_at_the_be
     np.testing.assert_allclose(again.collections["carry"]["layer_0"], after[0], atol=1e-6)
 
 
+def test_layers_get_their_own_states_also_beyond_the_tenth(config):
+    task = rnn_lm.task(override(config, {"cell": "elman_tanh", "num_layers": 12}))
+    state = init_state(task, 0)
+    carry = {f"layer_{i}": jnp.full((4, 8), i / 10) for i in range(12)}
+    batch = task.batch(0, 1, task.data)
+    found = task.loss({"params": state.params, "carry": carry}, batch, {"dropout": jax.random.key(0)})
+    states = tuple(carry[f"layer_{i}"] for i in range(12))
+    _, expected = task.model.apply({"params": state.params}, batch["tokens"][:, :-1], states)
+    for i in range(12):
+        np.testing.assert_allclose(found.collections["carry"][f"layer_{i}"], expected[i], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "compared"),
+    [
+        ({}, True),
+        ({"positions": True}, False),
+        ({"num_layers": 2}, False),
+        ({"output": "adaptive", "tokenizer": "word", "tokenizer_size": 14}, False),
+    ],
+)
+def test_hand_derived_gradients_are_of_the_plain_model_alone(config, overrides, compared):
+    task = rnn_lm.task(override(config, {"cell": "elman_sigmoid"} | overrides))
+    found = task.measure({"params": init_state(task, 0).params})
+    assert ("hand/now" in found) == compared
+
+    measured = rnn_lm.hand("now")(SimpleNamespace(examined=found))
+    assert measured < 1e-12 if compared else "without positions" in measured
+
+
 def test_gradients_stop_at_the_carried_state(task):
     state = init_state(task, 0)
     batch = task.batch(0, 1, task.data)
@@ -117,7 +149,7 @@ def test_the_held_out_loss_is_that_of_one_pass_over_each_row(task):
         ({"output": "adaptive"}, "tokenizer=word"),
         ({"own_samples": 0.5, "dropout": 0.1}, "dropout=0"),
         ({"own_samples": 1.5}, r"lie in \[0, 1\]"),
-        ({"batch_size": 4000}, "in 4000 rows"),
+        ({"batch_size": 4000}, "4000 rows of 17 need 68000"),
         ({"corpus": "/nowhere.txt"}, "no such file"),
         ({"optimizer.algorithm": "sgd"}, "must be given with sgd"),
         ({"optimizer.schedule": "linear"}, "cosine or quartered"),
@@ -278,4 +310,5 @@ def test_the_spread_needs_two_seeds():
             self.final, self.num_seeds = {"perplexity": np.array(perplexity)}, len(perplexity)
 
     assert "two seeds" in rnn_lm.change_over_spread(Result(3.0), Result(3.1))
-    assert rnn_lm.change_over_spread(Result(3.0, 3.2), Result(3.0, 3.4)) == pytest.approx(0.25)
+    assert rnn_lm.change_over_spread(Result(3.0, 3.2), Result(3.0, 3.4)) == pytest.approx(0.1 / 0.3)
+    assert rnn_lm.change_over_spread(Result(3.0, 4.0), Result(3.0, 3.4)) == pytest.approx(0.3 / 0.7)
