@@ -17,6 +17,7 @@ from models.convolution import (
     Flatten,
     Pool,
     convolve,
+    fastest_layout,
     per_channel,
     to_layout,
 )
@@ -86,7 +87,7 @@ class Airbench(nn.Module):
     Attributes:
       widths: channels of the three blocks.
       dtype: of the activations.
-      layout: of the images within; with so many channels the batch is best first, on CPU as elsewhere.
+      layout: of the images within; None: the device's fastest.
     """
 
     num_classes: int = 10
@@ -96,24 +97,25 @@ class Airbench(nn.Module):
     norm: str = "batch"
     momentum: float = 0.6
     dtype: str = "float32"
-    layout: str = "BHWC"
+    layout: str | None = None
 
     @nn.compact
     def __call__(self, x, train=False):
         check_image(x, self.image_shape)
-        x = Whitening(layout=self.layout, name="whitening")(to_layout(x.astype(self.dtype), self.layout))
+        layout = self.layout or fastest_layout()
+        x = Whitening(layout=layout, name="whitening")(to_layout(x.astype(self.dtype), layout))
         x = Activation("gelu", name="whitening_activation")(x)
         for number, channels in enumerate(self.widths):
             for half in ("in", "out"):
                 name = f"block_{number}_{half}"
-                options = {"use_bias": False, "kernel_init": dirac_kernel, "layout": self.layout}
+                options = {"use_bias": False, "kernel_init": dirac_kernel, "layout": layout}
                 x = Convolution(channels, **options, name=f"{name}_convolution")(x)
                 x = Pool(2, name=f"{name}_pool")(x) if half == "in" else x
-                options = {"momentum": self.momentum, "epsilon": 1e-12, "channels_first": self.layout == "CHWB"}
+                options = {"momentum": self.momentum, "epsilon": 1e-12, "channels_first": layout == "CHWB"}
                 x = Normalization(self.norm, **options, use_scale=False, name=f"{name}_norm")(x, train)
                 x = Activation("gelu", name=f"{name}_activation")(x)
         x = Pool(min(3, *x.shape[1:3]), name="last_pool")(x)
-        x = Flatten(self.layout, name="flatten")(x).astype(jnp.float32)
+        x = Flatten(layout, name="flatten")(x).astype(jnp.float32)
         x = nn.Dense(self.num_classes, use_bias=False, kernel_init=uniform_kernel, name="linear")(x)
         return self.scaling * x
 

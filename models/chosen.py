@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.convolution import Flatten
-from models.normalization import KINDS, Normalization
+from models.normalization import KINDS, Normalization, check_examples, over_devices
 
 
 def choosing(norm=None, width=None, rng=None, dropout=0.0):
@@ -43,11 +43,8 @@ def as_kind(module, norm, x, train=False):
     """
     first = module.channels_first
     C, B = (x.shape[0], x.shape[-1]) if first else (x.shape[-1], x.shape[0])
-    if train and B < 2:
-        raise ValueError(
-            "batch normalisation cannot train on a batch of 1: an example would be normalised by itself alone, and "
-            "evaluated by averages over others; choose a larger batch_size"
-        )
+    if train:
+        check_examples(B, module.axis_name)
     groups = {"layer": 1, "group": module.num_groups}
     means = [np.kron(np.eye(n), np.full((C // n, C // n), n / C)) for n in (groups.get(kind, C) for kind in KINDS)]
     over_channels_CC = jnp.array(np.stack(means), x.dtype)[norm]
@@ -57,7 +54,9 @@ def as_kind(module, norm, x, train=False):
     def mean(values):
         """[C, B]"""
         of_images = values.mean((1, 2))
-        return over_channels_CC @ (of_images if first else of_images.T) @ over_examples_BB
+        local = over_channels_CC @ (of_images if first else of_images.T) @ over_examples_BB
+        # Where the kind is another one this is computed for nothing.
+        return jnp.where(is_batch, over_devices(local, module.axis_name), local)
 
     def spread(values):
         """[C, B], or [C, 1] or [1, 1], in a shape that broadcasts with x."""

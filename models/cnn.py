@@ -1,7 +1,7 @@
 """Networks of images: the convolutional network, a residual one, an MLP of as many parameters, and their block.
 
-All map x [B, height, width, C] to logits [B, classes], and take ``train``: whether dropout drops and batch
-normalisation uses this batch's statistics, in which case the collection batch_stats must be mutable.
+All map x [B, height, width, C] to logits [B, classes], and take ``train``: whether batch normalisation uses this
+batch's statistics, in which case the collection batch_stats must be mutable. Dropout is in ``models.chosen``.
 
 Within, images are laid out as the device likes it best (``models.convolution``); parameters do not depend on that.
 
@@ -76,7 +76,6 @@ class CNN(nn.Module):
       norm: one of ``models.normalization``; ``norm_place`` says whether it stands after each block but the last
         ("between") or after each convolution ("convolution").
       activation, initialization: names in ``models.mlp``.
-      dropout: the rate of units dropped before the linear layer.
       layout: of the images within; None: the device's fastest.
     Raises:
       ValueError: an unknown name, images of another shape than ``image_shape``, or so much pooling that none is left.
@@ -95,7 +94,6 @@ class CNN(nn.Module):
     num_groups: int = 4
     activation: str = "leaky_relu"
     initialization: str = "he"
-    dropout: float = 0.0
     layout: str | None = None
 
     @nn.compact
@@ -134,8 +132,6 @@ class CNN(nn.Module):
             if self.norm != "none" and self.norm_place == "between" and number < len(self.channels) - 1:
                 x = norm(number, x)
         x = Flatten(layout, name="flatten")(x)
-        if self.dropout:
-            x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         return nn.Dense(self.num_classes, kernel_init=gaussian_kernel("lecun"), name="linear")(x)
 
 
@@ -150,14 +146,11 @@ class ImageMLP(nn.Module):
     hidden: tuple[int, ...] = (4,)
     activation: str = "leaky_relu"
     initialization: str = "he"
-    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x, train=False):
         check_image(x, self.image_shape)
         x = Flatten(name="flatten")(x)
-        if self.dropout:
-            x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         widths = (*self.hidden, self.num_classes)
         return MLP(widths, self.activation, initialization=self.initialization, name="mlp")(x)
 

@@ -51,6 +51,20 @@ def axis_size(name):
         return None
 
 
+def over_devices(mean, axis_name):
+    """The mean over the global batch, from that over this device's rows; itself where no such axis is bound."""
+    return jax.lax.pmean(mean, axis_name) if axis_size(axis_name) else mean
+
+
+def check_examples(batch_size, axis_name):
+    """Raises ValueError where batch normalisation would train on a global batch of one example."""
+    if batch_size * (axis_size(axis_name) or 1) < 2:
+        raise ValueError(
+            "batch normalisation cannot train on a batch of 1: an example would be normalised by itself alone, and "
+            "evaluated by averages over others; choose a larger batch_size or another norm"
+        )
+
+
 def moments(x, kind, groups=1, axis_name=None, channels_first=False):
     """Mean and biased variance over what ``kind`` normalises over, in a shape that broadcasts with ``grouped``'s.
 
@@ -61,7 +75,7 @@ def moments(x, kind, groups=1, axis_name=None, channels_first=False):
 
     def mean(values):
         local = values.mean(axes, keepdims=True)
-        return jax.lax.pmean(local, axis_name) if kind == "batch" and axis_size(axis_name) else local
+        return over_devices(local, axis_name) if kind == "batch" else local
 
     center = mean(x)
     return center, mean(jnp.square(x - center))
@@ -109,11 +123,8 @@ class Normalization(nn.Module):
             center, variance = (of_channels(value.value) for value in running)
             y = (x - center) * jax.lax.rsqrt(variance + self.epsilon)
         else:
-            if self.kind == "batch" and batch * (axis_size(self.axis_name) or 1) < 2:
-                raise ValueError(
-                    "batch normalisation cannot train on a batch of 1: an example would be normalised by itself alone, "
-                    "and evaluated by averages over others; choose a larger batch_size or another norm"
-                )
+            if self.kind == "batch":
+                check_examples(batch, self.axis_name)
             center, variance = moments(x, self.kind, self.num_groups, self.axis_name, self.channels_first)
             groups, _ = grouped(x, self.kind, self.num_groups, self.channels_first)
             y = ((groups - center) * jax.lax.rsqrt(variance + self.epsilon)).reshape(x.shape)

@@ -65,6 +65,10 @@ def layers(module, variables, example_inputs):
     calls, numbers, fields, depth = {}, {}, {}, []
 
     def intercept(next_function, args, kwargs, context):
+        scope = context.module.scope
+        # A mere description, such as a cell that is asked for its initial state, or a model within, applied by itself.
+        if scope is None or (not scope.root.path and scope.root is not root[0]):
+            return next_function(*args, **kwargs)
         path = "/".join(context.module.path)
         number = numbers.setdefault(path, len(numbers))
         depth.append(path)
@@ -89,7 +93,11 @@ def layers(module, variables, example_inputs):
             calls[path] = _Call(context.module.clone(parent=None), getattr(result, "shape", ()), field, is_leaf)
         return out
 
-    images = set()
+    images, root = set(), []
+
+    def called(bound, *inputs):
+        root.append(bound.scope)
+        return bound(*inputs)
 
     def run(variables, *inputs):
         for x in inputs:
@@ -97,7 +105,7 @@ def layers(module, variables, example_inputs):
                 fields[id(x)] = (x, Field())  # the array is kept, or its id would be used again
                 images.add(id(x))
         with nn.intercept_methods(intercept):
-            return module.apply(variables, *inputs)
+            return nn.apply(called, module)(variables, *inputs)
 
     macs = {}
     _count(jax.make_jaxpr(run)(variables, *example_inputs).jaxpr, None, 1, macs)
@@ -112,11 +120,17 @@ def layers(module, variables, example_inputs):
         if (call.is_leaf or parameters or number in macs) and not silent:
             size = call.field.size if call.field else None
             found.append(Layer(path, kind, tuple(call.shape), parameters, macs.get(number, 0), size))
-        uncalled = [other for other in own if other not in calls and other.rpartition("/")[0] == path]
-        for other in uncalled:
+        for other in [other for other in own if other not in calls and _nearest(other, calls) == path]:
             shapes = own.pop(other)
             found.append(Layer(other, UNCALLED, max(shapes, key=math.prod), sum(map(math.prod, shapes)), 0, None))
     return found
+
+
+def _nearest(path, calls):
+    """The innermost module around a path that was called; the model itself is one."""
+    while path and path not in calls:
+        path = path.rpartition("/")[0]
+    return path
 
 
 def _field(module, x, result, seen):

@@ -71,3 +71,28 @@ def test_a_batch_of_one_is_refused_in_training():
     variables = {"params": params, "batch_stats": stats}
     with nn.intercept_methods(choosing(0)), pytest.raises(ValueError, match="batch of 1"):
         model.apply(variables, x, True, mutable=["batch_stats"])
+
+
+def test_statistics_are_those_of_the_global_batch():
+    """Rows split over a named axis, as pmap splits them, and two devices with one row each."""
+    model = CNN(image_shape=(4, 4, 1), norm_place="convolution")
+    for rows in (3, 1):
+        x_DB = jax.random.normal(jax.random.key(0), (2, rows, 4, 4, 1)) + jnp.arange(2).reshape(2, 1, 1, 1, 1)
+        variables = model.init(jax.random.key(1), jnp.zeros((2, 4, 4, 1)))
+
+        def train(x, norm, variables=variables):
+            with nn.intercept_methods(choosing(norm)):
+                return model.apply(variables, x, True, mutable=["batch_stats"])
+
+        of_devices = jax.vmap(jax.vmap(train, (0, None), axis_name="data"), (None, 0))
+        for kind, number in (("batch", KINDS.index("batch")), ("group", KINDS.index("group"))):
+            logits, new = of_devices(x_DB, jnp.array([number]))
+            together, stats = train(x_DB.reshape(-1, 4, 4, 1), number)
+            np.testing.assert_allclose(logits[0].reshape(together.shape), together, rtol=1e-4, atol=1e-5)
+            if kind == "batch":  # of other kinds the averages mean nothing
+                for device in (0, 1):
+                    jax.tree.map(
+                        lambda a, b, device=device: np.testing.assert_allclose(a[0, device], b, rtol=1e-4, atol=1e-6),
+                        new,
+                        stats,
+                    )

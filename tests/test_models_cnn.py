@@ -264,13 +264,13 @@ def test_options_of_the_network_change_what_they_say():
     for options in (
         {"norm": "none", "pool_after": (0,)},
         {"norm": "group", "num_groups": 2, "norm_place": "convolution"},
-        {"dropout": 0.5, "stride": 2, "pool": 1, "kernel_size": 5},
+        {"stride": 2, "pool": 1, "kernel_size": 5},
     ):
         model = CNN(image_shape=(8, 8, 3), channels=(4, 6), **options)
         variables = model.init(jax.random.key(0), x)
         expected = {"none": [], "group": ["norm_0", "norm_1"]}.get(options.get("norm"), ["norm_0"])
         assert [name for name in sorted(variables["params"]) if name.startswith("norm")] == expected
-        out, _ = model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)}, mutable=["batch_stats"])
+        out, _ = model.apply(variables, x, train=True, mutable=["batch_stats"])
         assert out.shape == (2, 10)
         assert np.array_equal(model.apply(variables, x), out) == (options.get("norm") in ("none", "group"))
 

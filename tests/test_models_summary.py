@@ -1,5 +1,6 @@
 """Summaries against counts by hand, and the formula of the receptive field against its measurement."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,10 @@ from models.cnn import CNN, ImageMLP, ResidualCNN
 from models.convolution import convolve, max_pool
 from models.receptive_field import IMAGE, Field, after_window, extent, measured_field
 from models.recurrent import GRUCell, LSTMCell
+from models.rnn_lm import RecurrentConfig, RecurrentLM
 from models.transformer import Transformer, TransformerConfig
+from training import run
+from training.experiment import Task
 
 IMAGE_32 = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
 
@@ -61,6 +65,39 @@ def test_parameters_add_up(module):
     found, variables = layers_of(module, IMAGE_32)
     assert totals(found)[0] == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     assert found[-1].receptive_field == IMAGE
+
+
+class Unread(nn.Module):
+    """Uses the parameters of a module within a module without calling either."""
+
+    @nn.compact
+    def __call__(self, x):
+        inner = self.param("outer", lambda key: {"inner": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}})["inner"]
+        return x @ inner["kernel"] + inner["bias"]
+
+
+def test_parameters_of_modules_that_are_not_called_are_counted():
+    found, _ = layers_of(Unread(), jax.ShapeDtypeStruct((1, 3), jnp.float32))
+    assert totals(found) == (8, 6)
+
+
+@pytest.mark.parametrize("cell", ["elman_tanh", "gru", "lstm"])
+def test_a_model_that_applies_other_models_within(cell):
+    """Its cells are applied by themselves, in a loop over time, and asked for a state without parameters."""
+    T, V, D, F = 5, 11, 3, 4
+    model = RecurrentLM(RecurrentConfig(vocab_size=V, cell=cell, num_layers=2, d_embedding=D, width=F))
+    tokens = jax.ShapeDtypeStruct((1, T), jnp.int32)
+    found, variables = layers_of(model, tokens)
+    gates = {"elman_tanh": 1, "gru": 3, "lstm": 4}[cell]
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert totals(found) == (count, T * (gates * F * (D + F + F + F) + F * V))
+    assert run.summary({"a": task_of(model, tokens)}, lambda *model: summary.text(summary.layers(*model))).split() == [
+        "a:", f"{count:,}", "parameters", *summary.text(found).split()
+    ]  # fmt: skip
+
+
+def task_of(model, inputs):
+    return Task(model=model, init=lambda key: model.init(key, jnp.zeros(inputs.shape, inputs.dtype)), evaluate=None)
 
 
 @pytest.mark.parametrize("scan_layers", [False, True])
