@@ -28,8 +28,8 @@ def test_the_wide_arm_has_at_least_the_parameters_of_two_layers():
     experiment = induction_heads.EXPERIMENT
     arm_configs = run.select_arms(experiment, experiment.config, ("two_layer", "one_layer_wide"), {})
     tasks = run.make_tasks(experiment, arm_configs, SINGLE)
-    sizes = {line.split(":")[0]: int(line.split()[1].replace(",", "")) for line in run.summary(tasks, lambda *model: "").splitlines()
-             if not line.startswith(" ")}  # fmt: skip
+    lines = [line for line in run.summary(tasks, lambda *model: "").splitlines() if not line.startswith(" ")]
+    sizes = {line.split(":")[0]: int(line.split()[1].replace(",", "")) for line in lines}
     assert sizes["one_layer_wide"] >= sizes["two_layer"]
 
 
