@@ -82,7 +82,14 @@ def untrained(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page != GUIDE and python_blocks(page)], ids=lambda p: p.name
+    "page",
+    [
+        # Slow: the same code as the notebook's, which takes 15 seconds.
+        pytest.param(page, marks=pytest.mark.slow if page.name == "probing.md" else ())
+        for page in PAGES
+        if page != GUIDE and python_blocks(page)
+    ],
+    ids=lambda p: p.name,
 )
 def test_python_blocks_run_in_order(page, untrained):
     names = {}

@@ -22,7 +22,14 @@ SINGLE = parallel.SINGLE
 each_experiment = pytest.mark.parametrize("name", experiments.names())
 
 
-@each_experiment
+# Of these a small run takes 8 to 30 seconds; their own files and test_contract.py try their parts.
+LONG = ("alternating_sum", "approximation", "gradient_flow", "induction_heads", "optimizers", "softmax_classifier")
+LONG += ("statistical_induction",)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in experiments.names()]
+)
 def test_a_small_run_reports(name, tmp_path):
     experiment = experiments.load(name)
     tests = importlib.import_module(f"test_experiments_{name}")
@@ -55,7 +62,9 @@ def _leaf_fields(config):
             yield field
 
 
-@each_experiment
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "transformer_lm" else n for n in experiments.names()]
+)
 def test_every_preset_makes_a_config_and_tasks(name):
     experiment = experiments.load(name)
     assert set(experiment.default_arms) <= set(experiment.arms(experiment.config))

@@ -28,7 +28,7 @@ SMALL = {
     "eval_every": 2,
     "checkpoint_every": 2,
 }
-ARMS = ("deep", "one_layer")
+ARMS = ("deep",)
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def test_a_batch_of_one_is_refused_in_training():
         model.apply(variables, x, True, mutable=["batch_stats"])
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_the_global_batch():
     """Rows split over a named axis, as pmap splits them, and two devices with one row each."""
     model = CNN(image_shape=(4, 4, 1), norm_place="convolution")

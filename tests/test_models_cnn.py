@@ -259,6 +259,7 @@ def test_an_mlp_of_equal_parameters_has_at_least_as_many_and_one_unit_less_has_n
     assert count(shapes(ImageMLP(hidden=(width - 1,)))["params"]) < target
 
 
+@pytest.mark.slow
 def test_options_of_the_network_change_what_they_say():
     x = jnp.asarray(image(2, 8, 3))
     for options in (
@@ -279,8 +280,10 @@ def test_options_of_the_network_change_what_they_say():
     "model",
     [
         CNN(image_shape=(8, 8, 3), channels=(4, 6), norm_place="convolution"),
-        ResidualCNN(image_shape=(8, 8, 3), channels=(4, 6), norm="group", num_groups=2),
-        Airbench(image_shape=(8, 8, 3), widths=(4, 6)),
+        pytest.param(
+            ResidualCNN(image_shape=(8, 8, 3), channels=(4, 6), norm="group", num_groups=2), marks=pytest.mark.slow
+        ),
+        pytest.param(Airbench(image_shape=(8, 8, 3), widths=(4, 6)), marks=pytest.mark.slow),
     ],
     ids=lambda model: type(model).__name__,
 )

@@ -145,7 +145,7 @@ def test_reading_in_pieces_equals_one_pass(config):
         np.testing.assert_allclose(logits_BV, whole[:, end - 1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", [LLAMA, *(replace(FULL, positions=positions) for positions in POSITIONS)])
+@pytest.mark.parametrize("config", [LLAMA, *(replace(FULL, positions=p) for p in ("learned", "alibi"))])
 def test_padding_on_the_left_changes_nothing(config):
     model, variables, tokens = made(config)
     alone = model.apply(variables, tokens[1:, 3:])
@@ -160,7 +160,7 @@ def test_padding_on_the_left_changes_nothing(config):
     np.testing.assert_allclose(logits_BV, padded[:, -1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_one_repeated_layer_equals_layers_written_out(remat):
     model, variables, tokens = made(replace(LLAMA, num_layers=3))
     repeated, params = scanned(model, variables["params"])
@@ -189,7 +189,7 @@ def test_repeated_layers_start_and_drop_out_each_on_their_own():
     assert (kernels[0] != kernels[1]).all()
 
 
-@pytest.mark.parametrize("length", [1, 2, T])
+@pytest.mark.parametrize("length", [1, T])
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_gradients_do_not_depend_on_how_attention_is_computed(positions, length):
     config = replace(FULL, positions=positions)
@@ -308,7 +308,7 @@ def test_token_losses_are_minus_log_probabilities():
     assert jnp.isfinite(token_losses(jnp.full((1, 1, V), 1e4).at[0, 0, 0].set(-1e4), jnp.zeros((1, 1), int))).all()
 
 
-@pytest.mark.parametrize(("vocab_size", "length"), [(2, 9), (5, 40), (30, 30), (100, 11)])
+@pytest.mark.parametrize(("vocab_size", "length"), [(2, 9), (30, 30)])
 def test_hand_wired_weights_complete_arbitrary_sequences(vocab_size, length):
     """On any tokens, BOS or not: wherever a token's earlier occurrences were all followed by one token, it is named."""
     config = induction_config(vocab_size, length)

@@ -129,7 +129,7 @@ def killed_and_resumed(workdir, kills, seed):
     assert not [path for path in workdir.rglob("*") if "tmp" in path.name or "unfinished" in path.name]
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_as_if_left_alone(whole, tmp_path, kills):
     killed_and_resumed(tmp_path / "run", kills, seed=kills)
     assert final(tmp_path / "run") == final(whole)
@@ -348,7 +348,7 @@ def test_evaluation_reads_no_optimiser_state_and_leaves_the_folder_as_it_was(who
 
 
 RESUMED_ON = [
-    ("single", ""),
+    pytest.param("single", "", marks=pytest.mark.slow),
     ("mesh", "data=2,fsdp=2,model=2"),
     pytest.param("mesh", "data=4", marks=pytest.mark.slow),
 ]

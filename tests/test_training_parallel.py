@@ -11,6 +11,7 @@ import optax
 import pytest
 import regression
 
+from models.transformer import scanned
 from training import parallel
 from training.experiment import UserError
 from training.step import init_state, leaves_by_path, repeat, train_step
@@ -75,7 +76,7 @@ def transformer(tiny):
         return task, trained(task, "single")
 
 
-@pytest.mark.parametrize(("kind", "mesh"), QUICK)
+@pytest.mark.parametrize(("kind", "mesh"), [pytest.param(*QUICK[0], marks=pytest.mark.slow), *QUICK[1:]])
 def test_the_transformer_trains_alike_however_it_is_split(transformer, kind, mesh):
     task, single = transformer
     with jax.enable_x64(True):
@@ -121,7 +122,8 @@ def test_a_mesh_splits_what_the_rules_name_and_the_optimisers_copies_of_it(trans
         assert tuple(spec[f"{owner}/layer_1/mlp_project/kernel"]) == ("model", "fsdp")
     kernel = state.params["layer_0"]["attention"]["query"]["kernel"]
     assert kernel.addressable_data(0).size * 4 == kernel.size
-    paths = [path for path, _ in leaves_by_path(state.params)]
+    repeated = jax.eval_shape(lambda params: scanned(task.model, params)[1], state.params)
+    paths = [path for params in (state.params, repeated) for path, _ in leaves_by_path(params)]
     for pattern, _ in task.sharding:
         assert any(re.search(pattern, path) for path in paths), pattern
 

@@ -39,4 +39,4 @@ def batches(make, start, end):
             yield batch
     finally:
         left.set()
-        thread.join(timeout=1.0)  # a thread within jax may crash the interpreter's end
+        thread.join(timeout=5.0)  # a thread within jax may crash the interpreter's end
