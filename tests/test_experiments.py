@@ -24,7 +24,7 @@ each_experiment = pytest.mark.parametrize("name", experiments.names())
 
 # Of these a small run takes 8 to 30 seconds; their own files and test_contract.py try their parts.
 LONG = ("alternating_sum", "approximation", "gradient_flow", "induction_heads", "optimizers", "softmax_classifier")
-LONG += ("statistical_induction",)
+LONG += ("cnn", "mlp_lm", "statistical_induction")
 
 
 @pytest.mark.parametrize(

@@ -391,6 +391,7 @@ def two_processes(*flags, devices=2):
     ]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_only_the_first_writes(tmp_path):
     flags = ["--arms=plain", "--config.noise=0", "--config.num_steps=20"]  # noise is each device's own
     train(*flags, f"--workdir={tmp_path / 'one'}")
