@@ -35,9 +35,7 @@ def jax_side(layout=None):
     from data.images import standardized
     from data.order import batch_rows
     from models.cnn import CNN
-    from training import parallel
     from training.experiment import Loss, Task
-    from training.step import init_state, without_sums
 
     model = CNN(layout=layout)
     images, labels = image_data()
@@ -61,17 +59,7 @@ def jax_side(layout=None):
         optimizer=optax.sgd(LEARNING_RATE, MOMENTUM),
         data={"images": images, "labels": labels},
     )
-    single = parallel.choose("single")
-    train_steps = parallel.train_steps(single, task, num_seeds=1)
-    state = parallel.place(single, init_state(task, seed=0))
-
-    def run_steps(steps):
-        nonlocal state
-        state = train_steps(without_sums(state), steps)
-        total, weight = state.sums["loss"]
-        return float(total / weight)
-
-    return run_steps
+    return paired.engine(task)
 
 
 def jax_side_batch_first():

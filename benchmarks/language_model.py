@@ -54,23 +54,10 @@ def configured(folder):
 
 def jax_side():
     """Makes steps -> loss of the last ones, by this project's engine."""
-    from training import parallel
-    from training.step import init_state, without_sums
-
     with tempfile.TemporaryDirectory() as folder:
         experiment, config, _ = configured(folder)
         task = experiment.task(config)
-    single = parallel.choose("single")
-    train_steps = parallel.train_steps(single, task, num_seeds=1)
-    state = parallel.place(single, init_state(task, seed=0))
-
-    def run_steps(steps):
-        nonlocal state
-        state = train_steps(without_sums(state), steps)
-        total, weight = state.sums["loss"]
-        return float(total / weight)
-
-    return run_steps
+    return paired.engine(task)
 
 
 def torch_side():

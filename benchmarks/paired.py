@@ -16,6 +16,24 @@ STEPS = flags.DEFINE_integer("steps", 50, "training steps a turn", lower_bound=1
 THREADS = flags.DEFINE_integer("threads", 2, "threads, and cores, of each side", lower_bound=1)
 
 
+def engine(task):
+    """Makes steps -> loss of the last ones, by this project's engine on one device."""
+    from training import parallel
+    from training.step import init_state, without_sums
+
+    single = parallel.choose("single")
+    train_steps = parallel.train_steps(single, task, num_seeds=1)
+    state = parallel.place(single, init_state(task, seed=0))
+
+    def run_steps(steps):
+        nonlocal state
+        state = train_steps(without_sums(state), steps)
+        total, weight = state.sums["loss"]
+        return float(total / weight)
+
+    return run_steps
+
+
 def _serve(make, arguments, connection):
     """Answers each number of steps with (steps per second, loss), until told None."""
     flags.FLAGS(arguments)
@@ -42,11 +60,15 @@ def compare(sides, unit="steps", per_step=1):
     for side, make in sides.items():
         ends[side], theirs = context.Pipe()
         context.Process(target=_serve, args=(make, sys.argv, theirs), daemon=True).start()
+        theirs.close()  # so that a side that stops closes the last end, and is noticed
     speeds, losses = {side: [] for side in ends}, {}
     for turn in range(ROUNDS.value + 1):
         for side, end in ends.items():
-            end.send(STEPS.value)
-            speed, losses[side] = end.recv()
+            try:
+                end.send(STEPS.value)
+                speed, losses[side] = end.recv()
+            except (EOFError, BrokenPipeError):
+                sys.exit(f"The side {side!r} stopped: its error is above.")
             if turn:  # turn 0 compiles and warms up
                 speeds[side].append(speed)
     for end in ends.values():

@@ -22,23 +22,12 @@ BOS = TOKENS
 def jax_side():
     """Makes steps -> loss of the last ones, by this project's engine: the flagship's two_layer arm as it trains."""
     import experiments
-    from training import parallel, run
-    from training.step import init_state, without_sums
+    from training import run
 
     experiment = experiments.load("induction_heads")
     config = run.select_arms(experiment, experiment.config, ("two_layer",), {})["two_layer"]
     task = experiment.task(config)
-    single = parallel.choose("single")
-    train_steps = parallel.train_steps(single, task, num_seeds=1)
-    state = parallel.place(single, init_state(task, seed=0))
-
-    def run_steps(steps):
-        nonlocal state
-        state = train_steps(without_sums(state), steps)
-        total, weight = state.sums["loss"]
-        return float(total / weight)
-
-    return run_steps
+    return paired.engine(task)
 
 
 def torch_side():
