@@ -106,12 +106,14 @@ def language_model(config, vocab_size):
     return module, transformer.decoder(module)
 
 
-@lru_cache(maxsize=1)  # arms share it
+prepare_once = lru_cache(maxsize=1)(prepare)  # arms share their text
+
+
 def read(config):
     """The config's corpus as tokens; raises ValueError where it cannot be had or is too short."""
     sized = {"vocab_size": config.tokenizer_size} if config.tokenizer in ("word", "sentencepiece") else {}
     limit = {"max_characters": config.max_characters}
-    return prepare(config.corpus, config.tokenizer, context_length=config.context_length, **limit, **sized)
+    return prepare_once(config.corpus, config.tokenizer, context_length=config.context_length, **limit, **sized)
 
 
 def check(config):
@@ -128,7 +130,7 @@ def check(config):
 def task(config):
     T = config.context_length
     check(config)
-    tokens = read(replace(config, num_layers=1))
+    tokens = read(config)
     vocab_size = tokens.vocab_size
     model, _ = language_model(config, vocab_size)
     windows_WT = consecutive_windows(tokens.validation, T, at_most=config.eval_windows)
@@ -181,16 +183,15 @@ def task(config):
         scores = stripe_scores(module, {"params": params}, tokens_BT, block_length(T))
         losses_T = position_losses(variables, tokens_BT) / PROBED_SEQUENCES
         late = block_length(T)
-        found = {"first_copy_loss": losses_T[1:late].mean(), "second_copy_loss": losses_T[late:].mean()}
-        found["position_loss"] = position_losses(variables, data["validation"]) / len(data["validation"])
-        return scores | found
+        return scores | {"first_copy_loss": losses_T[1:late].mean(), "second_copy_loss": losses_T[late:].mean()}
 
     def examine(variables, data):
         module, params = transformer.unscanned(model, variables["params"])
         text_BT = data["validation"][:PROBED_SEQUENCES, :-1].astype(jnp.int32)
         on_text = text_scores(module, {"params": params}, text_BT)
         chance = text_chance(text_BT)
-        return {f"text_{name}": x for name, x in on_text.items()} | {f"text_{n}_chance": x for n, x in chance.items()}
+        found = {f"text_{name}": x for name, x in on_text.items()} | {f"text_{n}_chance": x for n, x in chance.items()}
+        return found | {"position_loss": position_losses(variables, data["validation"]) / len(data["validation"])}
 
     def measure(variables):
         """The model read token by token through its cache, against whole passes over the text; in full precision."""
@@ -282,7 +283,7 @@ def at_peers_setting(setting, measure):
         ran = asdict(result.config)
         if any(ran[name] != value for name, value in asked.items() if name not in FREE):
             return "another setting than the peer's"
-        if read(replace(result.config, num_layers=1)).sha256 != TINY_SHAKESPEARE:
+        if read(result.config).sha256 != TINY_SHAKESPEARE:
             return "the corpus is not tiny_shakespeare"
         return measure(result)
 
@@ -291,7 +292,7 @@ def at_peers_setting(setting, measure):
 
 def learning_in_context(result):
     """The loss late in the context minus the loss early in it [S], in nats."""
-    position_loss_ST = result.probes["position_loss"][-1]
+    position_loss_ST = result.examined["position_loss"]
     late, early = in_context_learning_positions(position_loss_ST.shape[-1])
     return in_context_learning_score(position_loss_ST, late, early)
 
@@ -342,7 +343,7 @@ STATED = [
         "the same over all positions: slope of the loss on the logarithm of the tokens seen (nats; stated after 2a "
         "had failed)",
         ("deep",),
-        lambda result: np.asarray(in_context_learning_slope(result.probes["position_loss"][-1])),
+        lambda result: np.asarray(in_context_learning_slope(result.examined["position_loss"])),
         {"below": 0.0},
     ),
     Stated(
@@ -404,7 +405,7 @@ def figures(results):
     perplexity = {arm: (r.evaluation.steps, r.evaluation["perplexity"].T) for arm, r in results.items()}
     position = {}
     for arm, result in results.items():
-        loss_ST = result.probes["position_loss"][-1]
+        loss_ST = result.examined["position_loss"]
         position[arm] = (np.arange(1, loss_ST.shape[-1] + 1), loss_ST)
     found = [
         curves(
@@ -429,7 +430,7 @@ def figures(results):
         found.append(heads.score_curves(arm, result.probes.steps, scores, chance, {}))
     rows = []
     for arm, result in results.items():
-        tokenizer = read(replace(result.config, num_layers=1)).tokenizer
+        tokenizer = read(result.config).tokenizer
         rows.append((arm, tokenizer.decode(result.examined["sample"][0])))
     caption = "At temperature 0.8, from the first token of the validation text on; the first token is given."
     return [*found, table("What the models write", caption, ["arm", "text"], rows)]
