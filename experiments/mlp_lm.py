@@ -24,7 +24,6 @@ from training.experiment import Experiment, Loss, Preset, Task
 from training.optimizer import OptimizerConfig, adamw
 from training.step import key
 
-TOKENIZER_FILE = "tokenizer.json"
 ORDERS = (2, 3, 4, 5)
 PIECES, PIECE_TOKENS = 20, 500  # of a held-out text that is longer than what is used of it: at most, at least
 EVAL_ROWS = 2048  # windows whose logits are in memory at once
@@ -176,7 +175,10 @@ def task(config):
     def text_losses(variables, text_N):
         """The loss of each token of a text but the first n-1, in nats."""
         starts_M = jnp.arange(text_N.shape[0] - W)
-        loss_of = lambda start: losses_of(variables, windows(text_N, start[None], W))[0]  # noqa: E731
+
+        def loss_of(start):
+            return losses_of(variables, windows(text_N, start[None], W))[0]
+
         return jax.lax.map(loss_of, starts_M, batch_size=min(EVAL_ROWS, len(starts_M)))
 
     def batch(seed, step, data):
@@ -218,14 +220,8 @@ def task(config):
         measure=measure,
         data={"train": np.asarray(tokens.train), "validation": validation_N},
         perplexity=True,
-        files={TOKENIZER_FILE: tokenizers.dumps(tokens.tokenizer)},
-        facts={
-            "corpus": tokens.corpus,
-            "sha256": tokens.sha256,
-            "vocab_size": V,
-            "training_tokens": len(tokens.train),
-            "test_tokens": len(test_N),
-        },
+        files={tokenizers.FILE: tokenizers.dumps(tokens.tokenizer)},
+        facts=tokens.facts | {"test_tokens": len(test_N)},
     )
 
 

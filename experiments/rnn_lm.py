@@ -22,7 +22,6 @@ from training.config import setting
 from training.experiment import Experiment, Loss, Preset, Task
 from training.optimizer import check_range
 
-TOKENIZER_FILE = "tokenizer.json"
 # The best of .001, .003, .01 and .03 for each cell in runs of 200 steps: see docs/rnn_lm.md.
 LEARNING_RATES = {"elman_sigmoid": 3e-2, "elman_tanh": 1e-2, "gru": 1e-2, "lstm": 3e-2}
 QUARTERED_AFTER = (1 / 2, 2 / 3, 5 / 6)  # shares of the steps
@@ -290,8 +289,8 @@ def train_task(config):
         measure=measure,
         data=data,
         perplexity=True,
-        files={TOKENIZER_FILE: tokenizers.dumps(tokens.tokenizer)},
-        facts={"sha256": tokens.sha256, "vocab_size": tokens.vocab_size},
+        files={tokenizers.FILE: tokenizers.dumps(tokens.tokenizer)},
+        facts=tokens.facts,
     )
 
 
@@ -358,8 +357,7 @@ def start_task(config):
         )
         return found | {"clipping/losses": losses, "clipping/norms": norms}
 
-    facts = {"sha256": tokens.sha256, "vocab_size": tokens.vocab_size}
-    return untrained_task(examine=examine, data=rows_BN, facts=facts)
+    return untrained_task(examine=examine, data=rows_BN, facts=tokens.facts)
 
 
 def speed_task(config):
