@@ -46,3 +46,18 @@ def tiny():
         return experiment, base, arm_configs, run.make_tasks(experiment, arm_configs, parallel.SINGLE)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory):
+    """A workdir of the flagship's two-layer arm, saved before its first step."""
+    import experiments
+    from training import parallel, run
+
+    experiment = experiments.load("induction_heads")
+    workdir = tmp_path_factory.mktemp("docs") / "run"
+    arm_configs = run.select_arms(experiment, experiment.config, ("two_layer",), {})
+    tasks = run.make_tasks(experiment, arm_configs, parallel.SINGLE)
+    with run.open_workdir(workdir, "induction_heads", experiment.config, arm_configs, 1):
+        run.train(experiment, tasks, arm_configs, workdir, parallel.SINGLE, num_seeds=1, stop_at=0)
+    return workdir

@@ -69,18 +69,6 @@ def test_the_experiment_of_the_guide_trains_judges_and_draws(guides_experiment, 
     assert experiment.figures(only_one)
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory):
-    """A workdir of the flagship's two-layer arm, saved before its first step."""
-    experiment = experiments.load("induction_heads")
-    workdir = tmp_path_factory.mktemp("docs") / "run"
-    arm_configs = run.select_arms(experiment, experiment.config, ("two_layer",), {})
-    tasks = run.make_tasks(experiment, arm_configs, SINGLE)
-    with run.open_workdir(workdir, "induction_heads", experiment.config, arm_configs, 1):
-        run.train(experiment, tasks, arm_configs, workdir, SINGLE, num_seeds=1, stop_at=0)
-    return workdir
-
-
 @pytest.mark.parametrize(
     "page",
     [

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_docs import python_blocks, untrained  # noqa: F401
+from test_docs import python_blocks
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "docs" / "probing.ipynb"
@@ -26,7 +26,7 @@ def test_the_notebook_is_made_of_the_page():
 
 
 @pytest.mark.slow
-def test_the_notebooks_cells_run_in_order(untrained, monkeypatch):  # noqa: F811
+def test_the_notebooks_cells_run_in_order(untrained, monkeypatch):
     monkeypatch.chdir(ROOT / "docs")
     names = {}
     for number, code in enumerate(sources("code")):
