@@ -11,6 +11,7 @@ Axes: N positions, D width, V vocabulary, K sampled words, M rows of a chunk, C 
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from models.losses import token_losses
 
 REDUCTION = 4  # of the width, from one tail to the next (Grave et al. 2017, section 4.3)
 CHUNK = 64  # rows whose tail is computed together
+ELEMENTWISE = 30  # multiplications and additions that take as long as the rest of a logit: exp, sums (two CPU cores)
 
 
 @dataclass(frozen=True)
@@ -116,27 +118,31 @@ def _padded(x_N):
 def _losses_forward(rows_Nd, kernel_Cd, targets_N, count):
     rows, targets = _padded(rows_Nd), _padded(targets_N)
 
-    def turn(i, losses):
+    def turn(i, found):
+        losses, normalizers = found
         rows_M, targets_M = _chunk(i, CHUNK, rows, targets)
         used_M = i * CHUNK + jnp.arange(CHUNK) < count
-        losses_M = jnp.where(used_M, token_losses(rows_M @ kernel_Cd.T, targets_M), 0.0)
-        return jax.lax.dynamic_update_slice_in_dim(losses, losses_M, i * CHUNK, 0)
+        normalizers_M = jax.nn.logsumexp(rows_M @ kernel_Cd.T, axis=-1)
+        losses_M = jnp.where(used_M, normalizers_M - jnp.sum(rows_M * jnp.asarray(kernel_Cd)[targets_M], axis=-1), 0.0)
+        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=i * CHUNK, axis=0)
+        return put(losses, losses_M), put(normalizers, normalizers_M)
 
-    losses = jax.lax.fori_loop(0, -(-count // CHUNK), turn, jnp.zeros(len(rows), rows.dtype))
-    return losses[: len(rows_Nd)], (rows_Nd, kernel_Cd, targets_N, count)
+    zeros = jnp.zeros(len(rows), rows.dtype)
+    losses, normalizers = jax.lax.fori_loop(0, -(-count // CHUNK), turn, (zeros, zeros))
+    return losses[: len(rows_Nd)], (rows_Nd, kernel_Cd, targets_N, count, normalizers)
 
 
 def _losses_backward(saved, of_losses_N):
-    rows_Nd, kernel_Cd, targets_N, count = saved
+    rows_Nd, kernel_Cd, targets_N, count, normalizers = saved
     rows, targets, of_losses = _padded(rows_Nd), _padded(targets_N), _padded(of_losses_N)
 
     def turn(i, found):
         of_rows, of_kernel = found
-        rows_M, targets_M, of_losses_M = _chunk(i, CHUNK, rows, targets, of_losses)
+        rows_M, targets_M, of_losses_M, normalizers_M = _chunk(i, CHUNK, rows, targets, of_losses, normalizers)
         weights_M = jnp.where(i * CHUNK + jnp.arange(CHUNK) < count, of_losses_M, 0.0)
         logits_MC = rows_M @ kernel_Cd.T
         one_hot_MC = jax.nn.one_hot(targets_M, len(kernel_Cd), dtype=logits_MC.dtype)
-        of_logits_MC = weights_M[:, None] * (jax.nn.softmax(logits_MC) - one_hot_MC)
+        of_logits_MC = weights_M[:, None] * (jnp.exp(logits_MC - normalizers_M[:, None]) - one_hot_MC)
         of_rows = jax.lax.dynamic_update_slice_in_dim(of_rows, of_logits_MC @ kernel_Cd, i * CHUNK, 0)
         return of_rows, of_kernel + of_logits_MC.T @ rows_M
 
@@ -148,19 +154,22 @@ def _losses_backward(saved, of_losses_N):
 losses_of_first.defvjp(_losses_forward, _losses_backward)
 
 
-def choose_cutoffs(counts_V, width, num_tails=2, head_share=0.7):
+def choose_cutoffs(counts_V, width, most_tails=3, head_share=0.5):
     """The cutoffs of the least expected cost of a target, by the counts of the words in the training text.
 
-    At least ``head_share`` of the targets lie in the head, because narrow tails cost accuracy as well as save time.
+    At least ``head_share`` of the targets lie in the head, because narrow tails cost accuracy as well as save time. A
+    vocabulary of fewer than 16 words has fewer than three tails.
 
-    Cost: multiplications and additions of the head and of the tails, each tail weighted by how often it is computed
-    (after Grave et al. 2017, section 4.2, who fit a model of a GPU's time in place of operations). Candidates grow
-    geometrically. Raises ValueError for counts that do not fall, and for too few words.
+    Cost: multiplications and additions of the head and of the tails, and the rest of each logit in units of them; each
+    tail weighted by how often it is computed (after Grave et al. 2017, section 4.2, who fit a model of a GPU's time in
+    place of operations). Candidates grow geometrically. Raises ValueError for counts that do not fall, and for too few
+    words.
     """
     counts_V = np.asarray(counts_V, np.float64)
     V = len(counts_V)
-    if 2 ** (num_tails + 1) > V:
-        raise ValueError(f"a vocabulary of {V} is too small for an adaptive softmax of {num_tails} tails")
+    if V < 4:
+        raise ValueError(f"a vocabulary of {V} is too small for an adaptive softmax")
+    num_tails = min(most_tails, int(np.log2(V)) - 1)
     # <unk> and <eos> come first whatever their counts, so a little disorder is no mistake.
     if np.corrcoef(np.arange(V), np.argsort(np.argsort(-counts_V, kind="stable")))[0, 1] < 0.9:
         raise ValueError("an adaptive softmax needs ids that fall in frequency, as those of a word tokenizer do")
@@ -169,10 +178,10 @@ def choose_cutoffs(counts_V, width, num_tails=2, head_share=0.7):
 
     def cost(cutoffs):
         shape = AdaptiveSoftmax(width, (*map(int, cutoffs), V))
-        total = width * (shape.cutoffs[0] + num_tails)
+        total = (width + ELEMENTWISE) * (shape.cutoffs[0] + num_tails)
         for low, size, narrow in shape.tails:
             # A tail's logits are computed twice, forwards and backwards: 4 products where the head has 3.
-            total += width * narrow + 4 / 3 * (share_V[low + size] - share_V[low]) * narrow * size
+            total += width * narrow + (share_V[low + size] - share_V[low]) * (4 / 3 * narrow + ELEMENTWISE) * size
         return total
 
     firsts = [(c,) for c in candidates if share_V[c] >= head_share] or [(candidates[-num_tails],)]

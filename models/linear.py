@@ -62,3 +62,19 @@ def apply_together(x, linears):
     outputs = [y.reshape(leading + linear.features) for y, linear in zip(columns, linears, strict=True)]
     pairs = zip(outputs, linears, strict=True)
     return [y + linear.offset.astype(dtype) if linear.bias else y for y, linear in pairs]
+
+
+@jax.custom_vjp
+def add_bias(x_NV, bias_V):
+    """x + bias, for a wide output.
+
+    The bias's gradient is a product with a vector of ones: XLA's CPU backend sums columns of tens of thousands of
+    numbers up to eighty times more slowly (jax 0.10).
+    """
+    return x_NV + bias_V
+
+
+add_bias.defvjp(
+    lambda x_NV, bias_V: (x_NV + bias_V, None),
+    lambda _, gradient_NV: (gradient_NV, jnp.ones(gradient_NV.shape[0], gradient_NV.dtype) @ gradient_NV),
+)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from models.adaptive_softmax import AdaptiveSoftmax, sampled_losses
 from models.decoding import Decoder
+from models.linear import add_bias
 from models.losses import token_losses
 from models.recurrent import ElmanCell, GRUCell, LSTMCell, unroll
 
@@ -132,9 +133,11 @@ class RecurrentLM(nn.Module):
         """x with a share ``dropout`` of its numbers set to zero and the others scaled up (Srivastava et al. 2014)."""
         if deterministic or not self.config.dropout:
             return x
-        # 16 bits a number cost half of the 32 that a uniform number takes.
+        # 16 bits decide on a number, so that two share a draw of 32.
         threshold = round(self.config.dropout * 2**16)
-        kept = jax.random.bits(self.make_rng("dropout"), x.shape, jnp.uint16) >= threshold
+        draws = jax.random.bits(self.make_rng("dropout"), (-(-x.size // 2),), jnp.uint32)
+        bits = jax.lax.bitcast_convert_type(draws, jnp.uint16).reshape(-1)[: x.size].reshape(x.shape)
+        kept = bits >= threshold
         return jnp.where(kept, x / (1 - threshold / 2**16), 0.0)
 
     def read(self, tokens_B, states, position=0):
@@ -151,7 +154,7 @@ class RecurrentLM(nn.Module):
         if self.config.adaptive:
             found = self.config.adaptive.log_probabilities(self.adaptive, rows)
         else:
-            found = rows @ self.unembed.T + self.unembed_bias
+            found = add_bias(rows @ self.unembed.T, self.unembed_bias)
         return found.reshape(*h.shape[:-1], -1)
 
     def losses(self, tokens_BT, targets_BT, states=None, deterministic=True, num_sampled=0):

@@ -130,11 +130,13 @@ def zipf_tokens(seed, vocab_size, shape):
 
 
 OUTPUTS = ("full", "adaptive", "sampled", "none")
+STEPS_A_CALL = 4
 
 
-def training_step(config, output, num_sampled=512):
-    """(a compiled step (params, states, tokens) -> the first two, its first arguments): SGD, clipped.
+def training_steps(config, output, num_sampled=512):
+    """(compiled ((params, states), tokens) -> the first two after STEPS_A_CALL steps, its first arguments).
 
+    SGD, clipped; several steps are one program, as in training, so that memory is had once for all of them.
     ``output`` is one of OUTPUTS; with "none" the loss is a sum over the outputs, so that no softmax is computed.
     """
     model = RecurrentLM(config)
@@ -157,24 +159,27 @@ def training_step(config, output, num_sampled=512):
         updates, _ = optimizer.update(gradients, optimizer_state)
         return optax.apply_updates(params, updates), states
 
-    return jax.jit(step, donate_argnums=0), (params, model.initial_states(EXAMPLE_BATCH))
+    def steps(carry, tokens):
+        return jax.lax.fori_loop(0, STEPS_A_CALL, lambda _, carry: step(carry, tokens), carry)
+
+    return jax.jit(steps, donate_argnums=0), (params, model.initial_states(EXAMPLE_BATCH))
 
 
 def tokens_per_second(vocab_size, outputs=OUTPUTS, rounds=3):
     """{output: tokens a second} of training PyTorch's example model, in turns so that a slow moment meets all."""
     shape = EXAMPLE_BATCH, EXAMPLE_LENGTH + 1
     tokens = zipf_tokens(0, vocab_size, shape)
-    runs = {name: training_step(example_config(vocab_size, name == "adaptive"), name) for name in outputs}
-    steps = {name: step for name, (step, _) in runs.items()}
-    carries = {name: jax.block_until_ready(steps[name](carry, tokens)) for name, (_, carry) in runs.items()}
+    runs = {name: training_steps(example_config(vocab_size, name == "adaptive"), name) for name in outputs}
+    calls = {name: call for name, (call, _) in runs.items()}
+    carries = {name: jax.block_until_ready(calls[name](carry, tokens)) for name, (_, carry) in runs.items()}
     seconds = {name: [] for name in outputs}
     for turn in range(rounds):
-        for name, step in steps.items():
-            # A round takes about a third of a second of each, however fast it is.
-            calls = 1 if turn == 0 else max(1, int(0.3 / min(seconds[name])))
+        for name, call in calls.items():
+            # A round takes about a second of each, however fast it is.
+            repeats = 1 if turn == 0 else max(1, round(1 / (STEPS_A_CALL * min(seconds[name]))))
             began = time.perf_counter()
-            for _ in range(calls):
-                carries[name] = step(carries[name], tokens)
+            for _ in range(repeats):
+                carries[name] = call(carries[name], tokens)
             jax.block_until_ready(carries[name])
-            seconds[name].append((time.perf_counter() - began) / calls)
+            seconds[name].append((time.perf_counter() - began) / (repeats * STEPS_A_CALL))
     return {name: EXAMPLE_BATCH * EXAMPLE_LENGTH / min(found) for name, found in seconds.items()}

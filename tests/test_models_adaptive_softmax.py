@@ -98,17 +98,17 @@ def test_cutoffs_are_the_cheapest_of_all():
     V, width = 24, 16
     counts = np.round(1000 / np.arange(1, V + 1))
 
-    def cost(first, second):
-        total = width * (first + 2)
-        for low, high, narrow in ((first, second, 4), (second, V, 1)):
+    def cost(*cutoffs):
+        total = (width + 30) * (cutoffs[0] + 3)
+        for low, high, narrow in zip(cutoffs, (*cutoffs[1:], V), (4, 1, 1), strict=True):
             total += width * narrow
-            total += sum(counts[low:high]) / sum(counts) * 4 / 3 * narrow * (high - low)
+            total += sum(counts[low:high]) / sum(counts) * (4 / 3 * narrow + 30) * (high - low)
         return total
 
-    pairs = [p for p in itertools.combinations(range(2, V), 2) if sum(counts[: p[0]]) >= 0.7 * sum(counts)]
-    first, second, last = choose_cutoffs(counts, width)
+    triples = [t for t in itertools.combinations(range(2, V), 3) if sum(counts[: t[0]]) >= 0.5 * sum(counts)]
+    *chosen, last = choose_cutoffs(counts, width)
     assert last == V
-    assert cost(first, second) == pytest.approx(min(cost(*pair) for pair in pairs))
+    assert cost(*chosen) == pytest.approx(min(cost(*triple) for triple in triples))
 
 
 def test_what_makes_no_adaptive_softmax_is_refused():
@@ -117,7 +117,7 @@ def test_what_makes_no_adaptive_softmax_is_refused():
     with pytest.raises(ValueError, match="a head and a tail"):
         AdaptiveSoftmax(D, (9,))
     with pytest.raises(ValueError, match="too small"):
-        choose_cutoffs(np.ones(7), D)
+        choose_cutoffs(np.ones(3), D)
     with pytest.raises(ValueError, match="fall in frequency"):
         choose_cutoffs(np.random.default_rng(0).integers(1, 99, 50), D)
 
