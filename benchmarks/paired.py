@@ -19,11 +19,11 @@ THREADS = flags.DEFINE_integer("threads", 2, "threads, and cores, of each side",
 def engine(task):
     """Makes steps -> loss of the last ones, by this project's engine on one device."""
     from training import parallel
-    from training.step import init_state, without_sums
+    from training.step import without_sums
 
     single = parallel.choose("single")
     train_steps = parallel.train_steps(single, task, num_seeds=1)
-    state = parallel.place(single, init_state(task, seed=0))
+    state = parallel.initial(single, task, [0])
 
     def run_steps(steps):
         nonlocal state
