@@ -71,6 +71,7 @@ class Config:
     batch_size: int = setting(12, "sequences a step")
     eval_batch_size: int = setting(64, "sequences in memory at once in an evaluation")
     eval_windows: int = setting(512, "validation sequences of an evaluation; 0: all")
+    position_windows: int = setting(4096, "validation sequences of the loss by position at the end; 0: all")
     eval_every: int = setting(250, "steps between evaluations")
     checkpoint_every: int = setting(500, "steps between checkpoints")
     optimizer: OptimizerConfig = field(default_factory=nanogpt_optimizer)
@@ -118,7 +119,8 @@ def read(config):
 
 def check(config):
     """Raises ValueError for numbers that no Transformer on text can have."""
-    least = {"context_length": 8, "num_layers": 1, "eval_windows": 0, "eval_batch_size": 1, "loss_chunks": 1}
+    least = {"context_length": 8, "num_layers": 1, "eval_batch_size": 1, "loss_chunks": 1}
+    least |= {"eval_windows": 0, "position_windows": 0}
     for name, value in least.items():
         if getattr(config, name) < value:
             raise ValueError(f"{name}={getattr(config, name)} must be at least {value}")
@@ -134,6 +136,7 @@ def task(config):
     vocab_size = tokens.vocab_size
     model, _ = language_model(config, vocab_size)
     windows_WT = consecutive_windows(tokens.validation, T, at_most=config.eval_windows)
+    by_position_WT = consecutive_windows(tokens.validation, T, at_most=config.position_windows)
     on_host = isinstance(tokens.train, np.memmap)
     counts_V = np.bincount(tokens.train[: 10**7], minlength=vocab_size)
     # As many as a block of distinct ones needs, and one to begin with.
@@ -191,7 +194,7 @@ def task(config):
         on_text = text_scores(module, {"params": params}, text_BT)
         chance = text_chance(text_BT)
         found = {f"text_{name}": x for name, x in on_text.items()} | {f"text_{n}_chance": x for n, x in chance.items()}
-        return found | {"position_loss": position_losses(variables, data["validation"]) / len(data["validation"])}
+        return found | {"position_loss": position_losses(variables, data["by_position"]) / len(data["by_position"])}
 
     def measure(variables):
         """The model read token by token through its cache, against whole passes over the text; in full precision."""
@@ -213,7 +216,8 @@ def task(config):
             "sample": np.concatenate([prompt_T[:1], drawn_T]),
         }
 
-    data = {"validation": windows_WT.astype(tokens.validation.dtype)}
+    data = {"validation": windows_WT, "by_position": by_position_WT}
+    data = {name: windows.astype(tokens.validation.dtype) for name, windows in data.items()}
     return Task(
         model=model,
         init=lambda key: model.init(key, jnp.zeros((1, T), jnp.int32)),
@@ -272,7 +276,14 @@ NANOGPT_GPU = NANOGPT_CPU | {
 # Of tiny_shakespeare as data.corpora splits it; the losses are those of nanoGPT's README.
 TINY_SHAKESPEARE = "502cfa9a8c4992feca8653b4595bcff88ebb5640bedfacb07f0abaf6a9a5e690"
 CPU_LOSS, GPU_LOSS = 1.88, 1.4697
-FREE = ("seed", "corpus", "eval_every", "eval_batch_size", "checkpoint_every")  # what a peer's setting leaves open
+FREE = (
+    "seed",
+    "corpus",
+    "eval_every",
+    "eval_batch_size",
+    "position_windows",
+    "checkpoint_every",
+)  # what a peer's setting leaves open
 
 
 def at_peers_setting(setting, measure):
