@@ -34,7 +34,7 @@ from training.optimizer import OptimizerConfig, adamw
 from training.step import key
 
 PROBED_SEQUENCES = 32
-SAMPLED_TOKENS = 200
+SAMPLES, SAMPLED_TOKENS, TEMPERATURE = 3, 200, 0.8  # texts that the report shows of each arm
 
 
 def nanogpt_optimizer():
@@ -201,19 +201,20 @@ def task(config):
         variables = jax.tree.map(jnp.asarray, variables)
         model, decoder = language_model(replace(config, dtype="float32"), vocab_size)
         text_T = jnp.asarray(windows_WT[0, :-1])
-        whole_TV = model.apply(variables, text_T[None])[0]
+        whole_TV = jax.jit(model.apply)(variables, text_T[None])[0]
         pieces_TV = read_by_token(decoder, variables, text_T)
         prompt_T = text_T[: max(T // 4, 1)]
         num_tokens = min(T - len(prompt_T), 32)
         greedy_T = generate(decoder, variables, jax.random.key(0), prompt_T, num_tokens, temperature=0.0)
         slow_T = greedy_by_recomputation(model, variables, prompt_T, num_tokens)
-        drawn_T = generate(
-            decoder, variables, jax.random.key(0), prompt_T[:1], min(SAMPLED_TOKENS, T - 1), temperature=0.8
-        )
+        prompts_WT = windows_WT[np.linspace(0, len(windows_WT) - 1, SAMPLES).astype(int), : len(prompt_T)]
+        num_drawn = min(SAMPLED_TOKENS, T + 1 - len(prompt_T))
+        drawn_WT = generate(decoder, variables, jax.random.key(0), prompts_WT, num_drawn, temperature=TEMPERATURE)
         return {
             "cache_error": np.abs(pieces_TV - whole_TV).max(),
             "greedy_agreement": np.mean(np.asarray(greedy_T) == np.asarray(slow_T)),
-            "sample": np.concatenate([prompt_T[:1], drawn_T]),
+            "prompts": prompts_WT,
+            "drawn": np.asarray(drawn_WT),
         }
 
     data = {"validation": windows_WT, "by_position": by_position_WT}
@@ -442,9 +443,10 @@ def figures(results):
     rows = []
     for arm, result in results.items():
         tokenizer = read(result.config).tokenizer
-        rows.append((arm, tokenizer.decode(result.examined["sample"][0])))
-    caption = "At temperature 0.8, from the first token of the validation text on; the first token is given."
-    return [*found, table("What the models write", caption, ["arm", "text"], rows)]
+        texts = zip(result.examined["prompts"][0], result.examined["drawn"][0], strict=True)
+        rows += [(arm, tokenizer.decode(prompt_T), tokenizer.decode(drawn_T)) for prompt_T, drawn_T in texts]
+    caption = f"Drawn at temperature {TEMPERATURE}; the prompts are of the validation text."
+    return [*found, table("What the models write", caption, ["arm", "prompt", "goes on"], rows)]
 
 
 EXPERIMENT = Experiment(

@@ -107,7 +107,7 @@ def test_text_larger_than_memory_is_read_from_disk(corpus, monkeypatch):
     monkeypatch.setattr(tokens, "MEMORY_MAPPED_BYTES", 100)
     task = experiments.load("transformer_lm").task(small(corpus))
     assert task.batch_on_host
-    assert set(task.data) == {"validation"}
+    assert set(task.data) == {"validation", "by_position"}
     batch, again, other = task.batch(0, 1), task.batch(0, 1), task.batch(1, 1)
     np.testing.assert_array_equal(batch["tokens"], again["tokens"])
     assert (batch["tokens"] != other["tokens"]).any()
