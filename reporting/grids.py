@@ -212,11 +212,15 @@ def _scale(x: float, y: float, value_label: str, limits: tuple[float, float], co
 
 
 def _number_format(matrices: Mapping[str, np.ndarray], layout: Layout) -> Callable[[float], str] | None:
-    """How every value of the figure is printed, with the decimals that the largest needs; None without room."""
+    """How every value of the figure is printed, counts whole, others with the decimals that the largest needs.
+
+    None without room.
+    """
     values = np.concatenate([values_RC[np.isfinite(values_RC)] for values_RC in matrices.values()])
     largest = np.abs(values).max(initial=0.0)
     kinds = ((1e5, ".1e"), (100, ".0f"), (10, ".1f"), (0.1, ".2f"), (0.01, ".3f"), (0.0, ".1e"))
-    kind = next(kind for bound, kind in kinds if largest >= bound) if largest else ".0f"
+    whole = largest < 1e5 and np.array_equal(values, np.round(values))
+    kind = ".0f" if whole else next(kind for bound, kind in kinds if largest >= bound)
     longest = max((len(format(value, kind)) for value in values), default=0)
     room = 0.6 * NUMBER_SIZE * longest + 3 <= layout.cell_width and layout.cell_height >= NUMBER_SIZE + 4
     return (lambda value: _minus(format(value, kind))) if room else None

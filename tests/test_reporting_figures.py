@@ -279,6 +279,11 @@ def test_missing_values_are_said_to_be_missing():
     assert len(cells_of(everything)) == 4
 
 
+def test_counts_are_printed_whole():
+    figure = heatmap("t", "", [[28, 0], [1, 37]], "rs", "ab", "row", "column", "images")
+    assert {"28", "0", "1", "37"} <= set(texts_of(figure))
+
+
 def test_values_are_left_to_hover_where_cells_are_small():
     small = heatmap("t", "", np.full((40, 40), 0.25), range(40), range(40), "row", "column", "v")
     assert "0.25" not in texts_of(small)[:-3]
