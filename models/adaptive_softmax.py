@@ -20,8 +20,14 @@ import numpy as np
 from models.losses import token_losses
 
 REDUCTION = 4  # of the width, from one tail to the next (Grave et al. 2017, section 4.3)
+NARROWEST = 4  # width of a tail, at least
 CHUNK = 64  # rows whose tail is computed together
 ELEMENTWISE = 30  # multiplications and additions that take as long as the rest of a logit: exp, sums (two CPU cores)
+
+
+def tail_widths(width, num_tails):
+    """What vectors are projected to before each tail."""
+    return [min(max(width // REDUCTION ** (i + 1), NARROWEST), width) for i in range(num_tails)]
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class AdaptiveSoftmax:
     def tails(self):
         """(first id, number of words, projected width) of each tail."""
         pairs = zip(self.cutoffs, self.cutoffs[1:], strict=False)
-        return [(low, high - low, max(self.width // REDUCTION ** (i + 1), 1)) for i, (low, high) in enumerate(pairs)]
+        widths = tail_widths(self.width, len(self.cutoffs) - 1)
+        return [(low, high - low, width) for (low, high), width in zip(pairs, widths, strict=True)]
 
     def init(self, key):
         """Parameters: ``head`` [words and tails, D], and of each tail ``project_i`` [D, d] and ``tail_i`` [C, d]."""
@@ -58,7 +65,7 @@ class AdaptiveSoftmax:
         for i, (_, size, width) in enumerate(self.tails):
             # The variance of logits is that of the head's, so that a narrower tail does not start flatter.
             params[f"project_{i}"] = uniform(self.width, width, (3 / self.width) ** 0.5)
-            params[f"tail_{i}"] = uniform(size, width, 0.1 * REDUCTION ** ((i + 1) / 2))
+            params[f"tail_{i}"] = uniform(size, width, 0.1 * (self.width / width) ** 0.5)
         return params
 
     def losses(self, params, hidden_ND, targets_N):
@@ -154,11 +161,11 @@ def _losses_backward(saved, of_losses_N):
 losses_of_first.defvjp(_losses_forward, _losses_backward)
 
 
-def choose_cutoffs(counts_V, width, most_tails=3, head_share=0.5):
+def choose_cutoffs(counts_V, width, most_tails=4, head_share=0.5):
     """The cutoffs of the least expected cost of a target, by the counts of the words in the training text.
 
     At least ``head_share`` of the targets lie in the head, because narrow tails cost accuracy as well as save time. A
-    vocabulary of fewer than 16 words has fewer than three tails.
+    vocabulary of fewer than 32 words has fewer than four tails.
 
     Cost: multiplications and additions of the head and of the tails, and the rest of each logit in units of them; each
     tail weighted by how often it is computed (after Grave et al. 2017, section 4.2, who fit a model of a GPU's time in
@@ -176,18 +183,24 @@ def choose_cutoffs(counts_V, width, most_tails=3, head_share=0.5):
     share_V = np.append(0.0, np.cumsum(counts_V)) / counts_V.sum()  # of targets below an id
     candidates = np.unique(np.geomspace(max(V // 256, 2), V - 1, 48).astype(int))
 
-    def cost(cutoffs):
-        shape = AdaptiveSoftmax(width, (*map(int, cutoffs), V))
-        total = (width + ELEMENTWISE) * (shape.cutoffs[0] + num_tails)
-        for low, size, narrow in shape.tails:
-            # A tail's logits are computed twice, forwards and backwards: 4 products where the head has 3.
-            total += width * narrow + (share_V[low + size] - share_V[low]) * (4 / 3 * narrow + ELEMENTWISE) * size
-        return total
+    narrow = tail_widths(width, num_tails)
 
-    firsts = [(c,) for c in candidates if share_V[c] >= head_share] or [(candidates[-num_tails],)]
-    for _ in range(num_tails - 1):
-        firsts = [(*f, c) for f in firsts for c in candidates if c > f[-1]]
-    return (*map(int, min(firsts, key=cost)), V)
+    def tail_cost(i, low, high):
+        share = share_V[high] - share_V[low]
+        # A tail's logits are computed twice, forwards and backwards: 4 products where the head has 3.
+        return width * narrow[i] + share * (4 / 3 * narrow[i] + ELEMENTWISE) * (high - low)
+
+    firsts = [c for c in candidates if share_V[c] >= head_share] or [candidates[-num_tails]]
+    # The cheapest way to each last cutoff, tail by tail.
+    best = {first: ((width + ELEMENTWISE) * (first + num_tails), (first,)) for first in firsts}
+    for i in range(num_tails):
+        ends = candidates if i < num_tails - 1 else [V]
+        best = {
+            end: min((cost + tail_cost(i, low, end), (*way, end)) for low, (cost, way) in best.items() if low < end)
+            for end in ends
+            if end > min(best)
+        }
+    return tuple(map(int, best[V][1]))
 
 
 def zipf_log_probabilities(ids, vocab_size):

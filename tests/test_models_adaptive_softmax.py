@@ -95,18 +95,18 @@ def test_rows_beyond_the_count_are_not_looked_at():
 
 def test_cutoffs_are_the_cheapest_of_all():
     """By all pairs of a small vocabulary, with the cost added up word by word."""
-    V, width = 24, 16
+    V, width = 24, 64
     counts = np.round(1000 / np.arange(1, V + 1))
 
     def cost(*cutoffs):
         total = (width + 30) * (cutoffs[0] + 3)
-        for low, high, narrow in zip(cutoffs, (*cutoffs[1:], V), (4, 1, 1), strict=True):
+        for low, high, narrow in zip(cutoffs, (*cutoffs[1:], V), (16, 4, 4), strict=True):
             total += width * narrow
             total += sum(counts[low:high]) / sum(counts) * (4 / 3 * narrow + 30) * (high - low)
         return total
 
     triples = [t for t in itertools.combinations(range(2, V), 3) if sum(counts[: t[0]]) >= 0.5 * sum(counts)]
-    *chosen, last = choose_cutoffs(counts, width)
+    *chosen, last = choose_cutoffs(counts, width, most_tails=3)
     assert last == V
     assert cost(*chosen) == pytest.approx(min(cost(*triple) for triple in triples))
 
