@@ -430,7 +430,7 @@ def figures(results):
         ),
         curves(
             "Loss by position in the context",
-            "The more of the text a model has seen, the better it predicts what comes next.",
+            "How well a model predicts what comes next after so many tokens of the text.",
             "tokens seen",
             [("loss (nats a token)", position)],
             log_x=True,
