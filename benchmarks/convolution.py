@@ -59,7 +59,7 @@ def jax_side(layout=None):
         optimizer=optax.sgd(LEARNING_RATE, MOMENTUM),
         data={"images": images, "labels": labels},
     )
-    return paired.engine(task)
+    return paired.engine(task)[0]
 
 
 def jax_side_batch_first():

@@ -57,7 +57,7 @@ def jax_side():
     with tempfile.TemporaryDirectory() as folder:
         experiment, config, _ = configured(folder)
         task = experiment.task(config)
-    return paired.engine(task)
+    return paired.engine(task)[0]
 
 
 def torch_side():

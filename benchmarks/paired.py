@@ -16,13 +16,15 @@ STEPS = flags.DEFINE_integer("steps", 50, "training steps a turn", lower_bound=1
 THREADS = flags.DEFINE_integer("threads", 2, "threads, and cores, of each side", lower_bound=1)
 
 
-def engine(task):
-    """Makes steps -> loss of the last ones, by this project's engine on one device."""
+def engine(task, compile_first=False):
+    """(steps -> loss of the last ones, () -> the state that they left), by this project's engine on one device."""
     from training import parallel
     from training.step import without_sums
 
     single = parallel.choose("single")
     train_steps = parallel.train_steps(single, task, num_seeds=1)
+    if compile_first:
+        train_steps(without_sums(parallel.initial(single, task, [0])), 1)
     state = parallel.initial(single, task, [0])
 
     def run_steps(steps):
@@ -31,14 +33,19 @@ def engine(task):
         total, weight = state.sums["loss"]
         return float(total / weight)
 
-    return run_steps
+    return run_steps, lambda: state
+
+
+def pin():
+    """Keeps this process to the first THREADS cores: XLA takes its number of threads from the cores that it may use."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: THREADS.value])
 
 
 def _serve(make, arguments, connection):
     """Answers each number of steps with (steps per second, loss), until told None."""
     flags.FLAGS(arguments)
-    if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the cores that it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: THREADS.value])
+    pin()
     run = make()
     while (steps := connection.recv()) is not None:
         start = time.perf_counter()
@@ -67,7 +74,7 @@ def compare(sides, unit="steps", per_step=1):
             try:
                 end.send(STEPS.value)
                 speed, losses[side] = end.recv()
-            except (EOFError, BrokenPipeError):
+            except (EOFError, ConnectionError):
                 sys.exit(f"The side {side!r} stopped: its error is above.")
             if turn:  # turn 0 compiles and warms up
                 speeds[side].append(speed)

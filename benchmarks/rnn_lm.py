@@ -14,7 +14,6 @@ Axes: B rows, T time, V vocabulary.
 
 import math
 import multiprocessing
-import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -59,25 +58,13 @@ def jax_side():
     import jax
 
     from experiments import rnn_lm
-    from training import parallel
-    from training.step import without_sums
 
     config, _ = config_and_tokens()
     task = rnn_lm.task(config)
-    single = parallel.choose("single")
-    train_steps = parallel.train_steps(single, task, num_seeds=1)
-    if EPOCHS.value:
-        train_steps(without_sums(parallel.initial(single, task, [0])), 1)  # compiles
-    state = parallel.initial(single, task, [0])
-
-    def train(steps):
-        nonlocal state
-        state = train_steps(without_sums(state), steps)
-        total, weight = state.sums["loss"]
-        return float(total / weight)
+    train, state = paired.engine(task, compile_first=EPOCHS.value > 0)
 
     def test():
-        total, weight = jax.jit(task.evaluate)({"params": state.params}, task.data)["loss"]
+        total, weight = jax.jit(task.evaluate)({"params": state().params}, task.data)["loss"]
         return float(total / weight)
 
     return train, lambda: None, test
@@ -175,8 +162,7 @@ def torch_steps():
 def train_and_test(make, arguments, steps_an_epoch):
     """(seconds of all epochs' steps, test loss) of a side, in a process of its own."""
     flags.FLAGS(arguments)
-    if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the cores that it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: paired.THREADS.value])
+    paired.pin()
     train, validate, test = make()
     seconds = 0.0
     for _ in range(EPOCHS.value):

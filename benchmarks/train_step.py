@@ -27,7 +27,7 @@ def jax_side():
     experiment = experiments.load("induction_heads")
     config = run.select_arms(experiment, experiment.config, ("two_layer",), {})["two_layer"]
     task = experiment.task(config)
-    return paired.engine(task)
+    return paired.engine(task)[0]
 
 
 def torch_side():

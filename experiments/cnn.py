@@ -64,7 +64,7 @@ STEPS = {
     "shift": (100, 200),
     "overfitting": (150, 200),
     "residual": (300, 1600),
-    "airbench": (100, 750),
+    "airbench": (100, 800),
 }
 EVALUATIONS = {"table": 5, "shift": 5}  # of a run; of other arms one
 SETTINGS = {
@@ -665,7 +665,7 @@ EXPERIMENT = Experiment(
     presets={
         # Without the data set, which is a flag: not every machine has it.
         "airbench": Preset(
-            {"batch_size": 512},
+            {"batch_size": 256},
             ("airbench",),
             "a strong small network after cifar10-airbench94, for --config.dataset=cifar10 on two cores",
         ),

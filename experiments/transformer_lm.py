@@ -207,7 +207,8 @@ def task(config):
         num_tokens = min(T - len(prompt_T), 32)
         greedy_T = generate(decoder, variables, jax.random.key(0), prompt_T, num_tokens, temperature=0.0)
         slow_T = greedy_by_recomputation(model, variables, prompt_T, num_tokens)
-        prompts_WT = windows_WT[np.linspace(0, len(windows_WT) - 1, SAMPLES).astype(int), : len(prompt_T)]
+        spread = np.unique(np.linspace(0, len(windows_WT) - 1, SAMPLES).astype(int))
+        prompts_WT = windows_WT[spread, : len(prompt_T)]
         num_drawn = min(SAMPLED_TOKENS, T + 1 - len(prompt_T))
         drawn_WT = generate(decoder, variables, jax.random.key(0), prompts_WT, num_drawn, temperature=TEMPERATURE)
         return {

@@ -5,7 +5,7 @@ Both need ids that fall in frequency: id 0 is the most frequent word.
 The adaptive softmax (Grave et al. 2017) keeps frequent words in a head and divides the others among tails. The head's
 softmax has an entry for each of its words and one for each tail; a word w of tail i has probability
 P(tail i) P(w | tail i), and a tail's softmax is only computed where the target lies in it. Its hidden vector is first
-projected to a smaller width, a quarter for the first tail, a sixteenth for the second, and so on.
+projected to a smaller width, a quarter for the first tail, a sixteenth for the second, and so on, but no less than 4.
 
 Axes: N positions, D width, V vocabulary, K sampled words, M rows of a chunk, C words of a tail.
 """
@@ -129,8 +129,10 @@ def _losses_forward(rows_Nd, kernel_Cd, targets_N, count):
         losses, normalizers = found
         rows_M, targets_M = _chunk(i, CHUNK, rows, targets)
         used_M = i * CHUNK + jnp.arange(CHUNK) < count
-        normalizers_M = jax.nn.logsumexp(rows_M @ kernel_Cd.T, axis=-1)
-        losses_M = jnp.where(used_M, normalizers_M - jnp.sum(rows_M * jnp.asarray(kernel_Cd)[targets_M], axis=-1), 0.0)
+        logits_MC = rows_M @ kernel_Cd.T
+        normalizers_M = jax.nn.logsumexp(logits_MC, axis=-1)
+        of_targets_M = jnp.take_along_axis(logits_MC, targets_M[:, None], axis=1)[:, 0]
+        losses_M = jnp.where(used_M, normalizers_M - of_targets_M, 0.0)
         put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=i * CHUNK, axis=0)
         return put(losses, losses_M), put(normalizers, normalizers_M)
 
@@ -164,8 +166,8 @@ losses_of_first.defvjp(_losses_forward, _losses_backward)
 def choose_cutoffs(counts_V, width, most_tails=4, head_share=0.5):
     """The cutoffs of the least expected cost of a target, by the counts of the words in the training text.
 
-    At least ``head_share`` of the targets lie in the head, because narrow tails cost accuracy as well as save time. A
-    vocabulary of fewer than 32 words has fewer than four tails.
+    At least ``head_share`` of the targets lie in the head, because narrow tails cost accuracy as well as save time, or
+    as many as leave a word to each tail.
 
     Cost: multiplications and additions of the head and of the tails, and the rest of each logit in units of them; each
     tail weighted by how often it is computed (after Grave et al. 2017, section 4.2, who fit a model of a GPU's time in
@@ -176,31 +178,32 @@ def choose_cutoffs(counts_V, width, most_tails=4, head_share=0.5):
     V = len(counts_V)
     if V < 4:
         raise ValueError(f"a vocabulary of {V} is too small for an adaptive softmax")
-    num_tails = min(most_tails, int(np.log2(V)) - 1)
     # <unk> and <eos> come first whatever their counts, so a little disorder is no mistake.
     if np.corrcoef(np.arange(V), np.argsort(np.argsort(-counts_V, kind="stable")))[0, 1] < 0.9:
         raise ValueError("an adaptive softmax needs ids that fall in frequency, as those of a word tokenizer do")
     share_V = np.append(0.0, np.cumsum(counts_V)) / counts_V.sum()  # of targets below an id
     candidates = np.unique(np.geomspace(max(V // 256, 2), V - 1, 48).astype(int))
-
-    narrow = tail_widths(width, num_tails)
+    narrow = tail_widths(width, most_tails)
 
     def tail_cost(i, low, high):
         share = share_V[high] - share_V[low]
         # A tail's logits are computed twice, forwards and backwards: 4 products where the head has 3.
         return width * narrow[i] + share * (4 / 3 * narrow[i] + ELEMENTWISE) * (high - low)
 
-    firsts = [c for c in candidates if share_V[c] >= head_share] or [candidates[-num_tails]]
-    # The cheapest way to each last cutoff, tail by tail.
-    best = {first: ((width + ELEMENTWISE) * (first + num_tails), (first,)) for first in firsts}
-    for i in range(num_tails):
-        ends = candidates if i < num_tails - 1 else [V]
-        best = {
-            end: min((cost + tail_cost(i, low, end), (*way, end)) for low, (cost, way) in best.items() if low < end)
-            for end in ends
-            if end > min(best)
-        }
-    return tuple(map(int, best[V][1]))
+    found = []
+    for num_tails in range(1, min(most_tails, len(candidates)) + 1):
+        room = candidates[: len(candidates) - num_tails + 1]
+        firsts = [c for c in room if share_V[c] >= head_share] or [room[-1]]
+        # The cheapest way to each last cutoff, tail by tail.
+        best = {first: ((width + ELEMENTWISE) * (first + num_tails), (first,)) for first in firsts}
+        for i in range(num_tails):
+            ends = [V] if i == num_tails - 1 else [c for c in candidates if c > min(best)]
+            best = {
+                end: min((cost + tail_cost(i, low, end), (*way, end)) for low, (cost, way) in best.items() if low < end)
+                for end in ends
+            }
+        found.append(best[V])
+    return tuple(map(int, min(found)[1]))
 
 
 def zipf_log_probabilities(ids, vocab_size):

@@ -134,9 +134,9 @@ STEPS_A_CALL = 4
 
 
 def training_steps(config, output, num_sampled=512):
-    """(compiled ((params, states), tokens) -> the first two after STEPS_A_CALL steps, its first arguments).
+    """(compiled ((params, states), tokens [steps, B, T + 1]) -> the first two after those steps, its first arguments).
 
-    SGD, clipped; several steps are one program, as in training, so that memory is had once for all of them.
+    SGD, clipped; the steps are one program, as in training, so that memory is had once for all of them.
     ``output`` is one of OUTPUTS; with "none" the loss is a sum over the outputs, so that no softmax is computed.
     """
     model = RecurrentLM(config)
@@ -144,31 +144,31 @@ def training_steps(config, output, num_sampled=512):
     optimizer = optax.chain(optax.clip_by_global_norm(0.25), optax.sgd(1.0))
     optimizer_state = optimizer.init(params)
 
-    def loss(params, states, tokens):
+    def loss(params, states, tokens, key):
         variables, inputs, targets = {"params": params}, tokens[:, :-1], tokens[:, 1:]
         if output == "none":
             h, states = model.apply(variables, inputs, states, method="outputs")
             return jnp.mean(h), states
-        sampled = {"num_sampled": num_sampled, "rngs": {"dropout": jax.random.key(1)}} if output == "sampled" else {}
+        sampled = {"num_sampled": num_sampled, "rngs": {"dropout": key}} if output == "sampled" else {}
         losses, states = model.apply(variables, inputs, targets, states, method="losses", **sampled)
         return losses.mean(), states
 
-    def step(carry, tokens):
+    def step(carry, inputs):
         params, states = carry
-        (_, states), gradients = jax.value_and_grad(loss, has_aux=True)(params, states, tokens)
+        (_, states), gradients = jax.value_and_grad(loss, has_aux=True)(params, states, *inputs)
         updates, _ = optimizer.update(gradients, optimizer_state)
-        return optax.apply_updates(params, updates), states
+        return (optax.apply_updates(params, updates), states), None
 
     def steps(carry, tokens):
-        return jax.lax.fori_loop(0, STEPS_A_CALL, lambda _, carry: step(carry, tokens), carry)
+        keys = jax.random.split(jax.random.key(1), len(tokens))
+        return jax.lax.scan(step, carry, (tokens, keys))[0]
 
     return jax.jit(steps, donate_argnums=0), (params, model.initial_states(EXAMPLE_BATCH))
 
 
 def tokens_per_second(vocab_size, outputs=OUTPUTS, rounds=3):
     """{output: tokens a second} of training PyTorch's example model, in turns so that a slow moment meets all."""
-    shape = EXAMPLE_BATCH, EXAMPLE_LENGTH + 1
-    tokens = zipf_tokens(0, vocab_size, shape)
+    tokens = zipf_tokens(0, vocab_size, (STEPS_A_CALL, EXAMPLE_BATCH, EXAMPLE_LENGTH + 1))
     runs = {name: training_steps(example_config(vocab_size, name == "adaptive"), name) for name in outputs}
     calls = {name: call for name, (call, _) in runs.items()}
     carries = {name: jax.block_until_ready(calls[name](carry, tokens)) for name, (_, carry) in runs.items()}

@@ -24,7 +24,7 @@ SMALL = {
     "num_steps": 2,
     "batch_size": 2,
     "eval_windows": 4,
-    "position_windows": 4,
+    "position_windows": 6,
     "eval_batch_size": 2,
     "eval_every": 2,
     "checkpoint_every": 2,
@@ -115,7 +115,8 @@ def test_text_larger_than_memory_is_read_from_disk(corpus, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("loss_chunks", 3), ("loss_chunks", 0), ("context_length", 2), ("position_windows", -1)]
+    ("field", "value"),
+    [("loss_chunks", 3), ("loss_chunks", 0), ("context_length", 2), ("eval_windows", -1), ("position_windows", -1)],
 )
 def test_numbers_that_do_not_fit_are_refused_before_training(corpus, field, value):
     with pytest.raises(ValueError, match=field):

@@ -94,21 +94,31 @@ def test_rows_beyond_the_count_are_not_looked_at():
 
 
 def test_cutoffs_are_the_cheapest_of_all():
-    """By all pairs of a small vocabulary, with the cost added up word by word."""
+    """By all choices of up to three cutoffs of a small vocabulary, with the cost added up word by word."""
     V, width = 24, 64
     counts = np.round(1000 / np.arange(1, V + 1))
 
     def cost(*cutoffs):
-        total = (width + 30) * (cutoffs[0] + 3)
-        for low, high, narrow in zip(cutoffs, (*cutoffs[1:], V), (16, 4, 4), strict=True):
+        total = (width + 30) * (cutoffs[0] + len(cutoffs))
+        for low, high, narrow in zip(cutoffs, (*cutoffs[1:], V), (16, 4, 4), strict=False):
             total += width * narrow
             total += sum(counts[low:high]) / sum(counts) * (4 / 3 * narrow + 30) * (high - low)
         return total
 
-    triples = [t for t in itertools.combinations(range(2, V), 3) if sum(counts[: t[0]]) >= 0.5 * sum(counts)]
+    choices = [c for number in (1, 2, 3) for c in itertools.combinations(range(2, V), number)]
+    choices = [c for c in choices if sum(counts[: c[0]]) >= 0.5 * sum(counts)]
     *chosen, last = choose_cutoffs(counts, width, most_tails=3)
     assert last == V
-    assert cost(*chosen) == pytest.approx(min(cost(*triple) for triple in triples))
+    assert cost(*chosen) == pytest.approx(min(cost(*choice) for choice in choices))
+
+
+@pytest.mark.parametrize("head_share", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("width", [1, 8, 200])
+def test_every_vocabulary_gets_cutoffs(width, head_share):
+    for V in (*range(4, 40), 1000):
+        falling, even = 1 / np.arange(1, V + 1), 1 - 1e-6 * np.arange(V)
+        for counts in (falling, even):
+            assert AdaptiveSoftmax(width, choose_cutoffs(counts, width, head_share=head_share)).cutoffs[-1] == V
 
 
 def test_what_makes_no_adaptive_softmax_is_refused():

@@ -1,4 +1,4 @@
-"""Affine maps: the bias of a wide output."""
+"""The bias of a wide output."""
 
 import jax
 import jax.numpy as jnp

@@ -154,8 +154,9 @@ def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds, tasks=N
 
 
 def check_data(workdir, arm, recorded, facts):
-    """Raises UserError where the data of an arm are not those that its run began with."""
-    different = config.differences(recorded, metrics.jsonable(dict(facts)))
+    """Raises UserError where the data of an arm are not those that its run began with, by what was recorded then."""
+    now = {name: fact for name, fact in metrics.jsonable(dict(facts)).items() if name in recorded}
+    different = config.differences(recorded, now)
     if different:
         raise UserError(
             f"{workdir} was trained on other data: {arm}: {', '.join(different[:4])}. Bring the data back as they "
