@@ -25,3 +25,14 @@ def test_wrong_sets_are_counted():
     assert wrong_sets(logits_BV, right_BV, {"top_p": 0.95}) == 2
     right_BV[0, 0] = True
     assert wrong_sets(logits_BV, right_BV, {"top_p": 0.7}) == 1
+
+
+def test_what_rounding_decides_is_not_wrong():
+    logits_BV = np.log([[0.5, 0.4 - 1e-7, 0.06, 0.04 + 1e-7]])
+    for options in ({"top_p": 0.9}, {"min_p": 0.8 - 1e-7}):
+        for kept, wrong in (
+            ([1, 1, 0, 0], 0),
+            ([1, 1, 1, 0], "top_p" not in options),
+            ([1, 0, 0, 0], "top_p" in options),
+        ):
+            assert wrong_sets(logits_BV, np.array([kept], bool), options) == wrong
