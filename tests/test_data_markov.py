@@ -76,6 +76,9 @@ def test_reference_losses_equal_counting_by_hand():
             np.testing.assert_allclose(losses[name][i], values, rtol=1e-4, err_msg=name)
 
 
+THREE_STATES = [(3, "unigram", 1.003, 0.988), (3, "bigram", 0.886, 0.846), (3, "true", 0.818, 0.818)]
+
+
 @pytest.mark.parametrize(
     ("num_states", "name", "mean", "last"),
     [
@@ -84,9 +87,7 @@ def test_reference_losses_equal_counting_by_hand():
         (2, "bigram", 0.511, 0.4905),
         (2, "true", 0.481, 0.481),
         (3, "uniform", 1.099, 1.099),
-        (3, "unigram", 1.003, 0.988),
-        (3, "bigram", 0.886, 0.846),
-        (3, "true", 0.818, 0.818),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in THREE_STATES),
     ],
 )
 def test_bayes_losses_are_those_of_the_setting(num_states, name, mean, last):

@@ -72,8 +72,8 @@ def test_the_experiment_of_the_guide_trains_judges_and_draws(guides_experiment, 
 @pytest.mark.parametrize(
     "page",
     [
-        # Slow: the same code as the notebook's, which takes 15 seconds.
-        pytest.param(page, marks=pytest.mark.slow if page.name == "probing.md" else ())
+        # Slow: one has the same code as the notebook, which takes 15 seconds, the other takes 10.
+        pytest.param(page, marks=pytest.mark.slow if page.name in ("probing.md", "pretrained.md") else ())
         for page in PAGES
         if page != GUIDE and python_blocks(page)
     ],

@@ -24,7 +24,7 @@ each_experiment = pytest.mark.parametrize("name", experiments.names())
 
 # Of these a small run takes 8 to 30 seconds; their own files and test_contract.py try their parts.
 LONG = ("alternating_sum", "approximation", "gradient_flow", "induction_heads", "optimizers", "softmax_classifier")
-LONG += ("cnn", "mlp_lm", "statistical_induction")
+LONG += ("cnn", "derivations", "mlp_lm", "statistical_induction", "transformer_lm")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,8 @@ def _leaf_fields(config):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "transformer_lm" else n for n in experiments.names()]
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("cnn", "transformer_lm") else n for n in experiments.names()],
 )
 def test_every_preset_makes_a_config_and_tasks(name):
     experiment = experiments.load(name)

@@ -62,7 +62,7 @@ def test_chunked_losses_and_their_gradients_equal_whole_ones():
         chunked_token_losses(x, kernel, targets, 5)
 
 
-@pytest.mark.parametrize("num_chunks", [1, 32])
+@pytest.mark.parametrize("num_chunks", [pytest.param(1, marks=pytest.mark.slow), 32])
 def test_gradients_in_half_precision_are_added_up_in_whole(num_chunks):
     """Of the unembedding over chunks, and of an embedding row over all the places where its token stands."""
     x, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(8, 64, 16), (16, 5)]))

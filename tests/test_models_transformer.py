@@ -145,7 +145,10 @@ def test_reading_in_pieces_equals_one_pass(config):
         np.testing.assert_allclose(logits_BV, whole[:, end - 1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", [LLAMA, *(replace(FULL, positions=p) for p in ("learned", "alibi"))])
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(LLAMA, marks=pytest.mark.slow), *(replace(FULL, positions=p) for p in ("learned", "alibi"))],
+)
 def test_padding_on_the_left_changes_nothing(config):
     model, variables, tokens = made(config)
     alone = model.apply(variables, tokens[1:, 3:])
