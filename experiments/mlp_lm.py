@@ -466,7 +466,8 @@ STATED = [
         {"at_least": 0.45, "at_most": 0.55},
     ),
     Stated(
-        "7a", "sampling keeps the sets of the definitions, up to rounding: wrong ones of 192", ("large",), measured("kept_set_errors"),
+        "7a", "sampling keeps the sets of the definitions, up to rounding: wrong ones of 192", ("large",),
+        measured("kept_set_errors"),
         {"at_most": 0},
     ),
     Stated(
