@@ -107,14 +107,14 @@ def test_a_second_preparation_changes_nothing_and_refuses_other_files(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [
-        (gzip.compress(b"1\tYes\tyes\n\n" * 99)[:-9], r"en-train.conllu.gz is damaged, or not gzipped"),
+    [  # mtime=0: the time of compression would make other names of the cases in each worker
+        (gzip.compress(b"1\tYes\tyes\n\n" * 99, mtime=0)[:-9], r"en-train.conllu.gz is damaged, or not gzipped"),
         (b"1\tYes\tyes\n", r"en-train.conllu.gz is damaged, or not gzipped"),
         (
-            gzip.compress(b"1\tYes\tyes\n\n# text = So\n\n1 So so\n"),
+            gzip.compress(b"1\tYes\tyes\n\n# text = So\n\n1 So so\n", mtime=0),
             r"en-train.conllu.gz, line 5 is no word .*'1 So so'",
         ),
-        (gzip.compress(b"# text = Yes\nx\tYes\n"), r"en-train.conllu.gz, line 2 is no word"),
+        (gzip.compress(b"# text = Yes\nx\tYes\n", mtime=0), r"en-train.conllu.gz, line 2 is no word"),
     ],
 )
 def test_damaged_treebanks_are_refused_with_the_file_and_the_line(content, message, tmp_path):

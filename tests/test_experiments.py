@@ -24,7 +24,7 @@ each_experiment = pytest.mark.parametrize("name", experiments.names())
 
 # Of these a small run takes 8 to 30 seconds; their own files and test_contract.py try their parts.
 LONG = ("alternating_sum", "approximation", "gradient_flow", "induction_heads", "optimizers", "softmax_classifier")
-LONG += ("cnn", "derivations", "mlp_lm", "statistical_induction", "transformer_lm")
+LONG += ("bpe", "cnn", "derivations", "mlp_lm", "rnn_lm", "statistical_induction", "transformer_lm")
 
 
 @pytest.mark.parametrize(

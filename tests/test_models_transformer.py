@@ -106,7 +106,10 @@ def slow_forward(config, params, tokens):
     return x @ p["embed"].T if config.tied_unembedding else x @ p["unembed"]["kernel"]
 
 
-@pytest.mark.parametrize("base", [SMALL, FULL, replace(FULL, bias=False, tied_unembedding=True, causal=False)])
+TWO_WAY = replace(FULL, bias=False, tied_unembedding=True, causal=False)
+
+
+@pytest.mark.parametrize("base", [SMALL, FULL, pytest.param(TWO_WAY, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_logits_equal_a_slow_reference(base, positions):
     config = replace(base, positions=positions)
@@ -134,7 +137,14 @@ def test_families_equal_a_slow_reference(config):
         np.testing.assert_allclose(logits[1], slow, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("config", [*FAMILIES, *(replace(FULL, positions=positions) for positions in POSITIONS)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        LLAMA,
+        *(pytest.param(family, marks=pytest.mark.slow) for family in FAMILIES[1:]),
+        *(replace(FULL, positions=positions) for positions in POSITIONS),
+    ],
+)
 def test_reading_in_pieces_equals_one_pass(config):
     model, variables, tokens = made(config)
     whole = model.apply(variables, tokens)
@@ -192,7 +202,7 @@ def test_repeated_layers_start_and_drop_out_each_on_their_own():
     assert (kernels[0] != kernels[1]).all()
 
 
-@pytest.mark.parametrize("length", [1, T])
+@pytest.mark.parametrize("length", [pytest.param(1, marks=pytest.mark.slow), T])
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_gradients_do_not_depend_on_how_attention_is_computed(positions, length):
     config = replace(FULL, positions=positions)

@@ -76,7 +76,8 @@ def transformer(tiny):
         return task, trained(task, "single")
 
 
-@pytest.mark.parametrize(("kind", "mesh"), [pytest.param(*QUICK[0], marks=pytest.mark.slow), *QUICK[1:]])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "mesh"), QUICK)
 def test_the_transformer_trains_alike_however_it_is_split(transformer, kind, mesh):
     task, single = transformer
     with jax.enable_x64(True):
