@@ -22,7 +22,9 @@ from models.losses import token_losses
 REDUCTION = 4  # of the width, from one tail to the next (Grave et al. 2017, section 4.3)
 NARROWEST = 4  # width of a tail, at least
 CHUNK = 64  # rows whose tail is computed together
-ELEMENTWISE = 30  # multiplications and additions that take as long as the rest of a logit: exp, sums (two CPU cores)
+# Multiplications and additions that take about as long as the rest of a logit, its exponential and sums: an estimate
+# from the times of head and tails on two CPU cores.
+ELEMENTWISE = 30
 
 
 def tail_widths(width, num_tails):
