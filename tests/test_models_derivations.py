@@ -77,7 +77,10 @@ def test_residual_network():
     assert 0 < np.count_nonzero(found["z2"] > 0) < 4
     gradient = d.residual_network_gradient(params, x, y)
     assert_is_derivative(gradient, lambda x: d.cross_entropy(d.residual_network(params, x)["z3"], y), x)
-    block = lambda h1: h1 + d.relu(params["W2"] @ h1 + params["b2"])  # noqa: E731
+
+    def block(h1):
+        return h1 + d.relu(params["W2"] @ h1 + params["b2"])
+
     assert_is_derivative(d.residual_block_jacobian(params, x), block, found["h1"])
 
 

@@ -81,7 +81,10 @@ def test_the_gradient_of_a_linear_cell_is_a_power_of_its_matrix():
     cell, steps = ElmanCell(F, activation="identity"), 6
     params = jax.tree.map(np.float32, random_params(cell))
     cotangent = np.ones(F, np.float32)
-    last = lambda h: unroll(cell, params, h, np.zeros((steps, D), np.float32))[0]  # noqa: E731
+
+    def last(h):
+        return unroll(cell, params, h, np.zeros((steps, D), np.float32))[0]
+
     measured = jax.vjp(last, np.zeros(F, np.float32))[1](cotangent)[0]
     expected = np.linalg.matrix_power(params["recurrent"]["kernel"].astype(np.float64), steps) @ cotangent
     np.testing.assert_allclose(measured, expected, rtol=1e-4)
