@@ -26,8 +26,8 @@ def sources(name, folder=None):
     """{split: random-access source of its examples} of a TFDS data set that lies prepared in ``folder``.
 
     ``name`` may have a config and a version, as name/config:version; ``folder`` is by default `data_dir`. Asks no
-    network. Raises ValueError for an unknown name (with the closest), for a data set that has not been prepared (with
-    the command that prepares it) and for one that cannot be read.
+    network. Raises ValueError for an unknown name (with the closest known ones), for a data set that has not been
+    prepared (with the command that prepares it) and for one that cannot be read.
     """
     import tensorflow_datasets as tfds
 
@@ -41,7 +41,10 @@ def sources(name, folder=None):
         if base in known:
             raise ValueError(f"{name} is not in {folder}; prepare it with: {preparing}")
         near = get_close_matches(base, known, n=3, cutoff=0.6)
-        raise ValueError(f"{name} is no data set of TFDS or ours" + (f": is it {' or '.join(near)}?" if near else ""))
+        guess = f" (is it {' or '.join(near)}?)" if near else ""
+        # TFDS lists some of its data sets, wikipedia and c4 among them, only where TensorFlow is installed.
+        built = f"; if TFDS has it, prepare it with: {preparing}" if re.fullmatch(r"\w+", base) else ""
+        raise ValueError(f"{name} is no data set known here{guess}{built}")
     try:
         return tfds.data_source(name, data_dir=str(folder), download=False)
     except Exception as error:
