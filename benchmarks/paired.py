@@ -16,7 +16,7 @@ STEPS = flags.DEFINE_integer("steps", 50, "training steps a turn", lower_bound=1
 THREADS = flags.DEFINE_integer("threads", 2, "threads, and cores, of each side", lower_bound=1)
 
 
-def engine(task, compile_first=False):
+def engine(task, seed=0, compile_first=False):
     """(steps -> loss of the last ones, () -> the state that they left), by this project's engine on one device."""
     from training import parallel
     from training.step import without_sums
@@ -24,8 +24,8 @@ def engine(task, compile_first=False):
     single = parallel.choose("single")
     train_steps = parallel.train_steps(single, task, num_seeds=1)
     if compile_first:
-        train_steps(without_sums(parallel.initial(single, task, [0])), 1)
-    state = parallel.initial(single, task, [0])
+        train_steps(without_sums(parallel.initial(single, task, [seed])), 1)
+    state = parallel.initial(single, task, [seed])
 
     def run_steps(steps):
         nonlocal state

@@ -4,16 +4,17 @@
     python -m benchmarks.rnn_lm --corpus=TRAIN.txt --test_corpus=TEST.txt --split=spaces --vocab_size=0 --epochs=3
 
 The first measures tokens a second, both sides taking turns on the same cores. The second trains one side after the
-other for as many epochs on the same tokens and prints test perplexities; its seconds are those of training steps alone.
-Ours quarters its rate after 1/2, 2/3 and 5/6 of the run, and so does PyTorch's with --torch_schedule=fixed; with
-plateau it does so whenever the validation loss does not improve, as in its example. Needs PyTorch, which nothing else
-here does.
+other for as many epochs on the same tokens, once for each of --seeds, and prints test perplexities; its seconds are
+those of training steps alone. Ours quarters its rate after 1/2, 2/3 and 5/6 of the run, and so does PyTorch's with
+--torch_schedule=fixed; with plateau it does so whenever the validation loss does not improve, as in its example. It
+needs PyTorch.
 
 Axes: B rows, T time, V vocabulary.
 """
 
 import math
 import multiprocessing
+import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -30,7 +31,15 @@ TEST_CORPUS = flags.DEFINE_string("test_corpus", "", "what to test on; default: 
 SPLIT = flags.DEFINE_string("split", "punctuation", "what a word is: punctuation or spaces")
 VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 33_278, "words; 0: all")
 SIDES = flags.DEFINE_list("sides", ["jax", "torch"], "the sides that run")
+SEEDS = flags.DEFINE_list("seeds", ["0"], "of the runs of each side, with --epochs")
 OUTPUT = flags.DEFINE_string("output", "full", "our softmax: full, adaptive or sampled")
+FORGET_BIAS = flags.DEFINE_float("forget_bias", 0.0, "that our LSTM starts with; PyTorch's starts near 0")
+TORCH_START = flags.DEFINE_enum(
+    "torch_start",
+    "torch",
+    ["torch", "ours"],
+    "PyTorch's LSTM with its own initial weights and two biases, or with normal weights and one bias from 0, as ours",
+)
 
 LAYERS, WIDTH, DROPOUT, CLIP_NORM, LEARNING_RATE = 2, 200, 0.2, 0.25, 20.0
 
@@ -42,6 +51,7 @@ def config_and_tokens():
 
     settings = rnn_lm.PYTORCH_EXAMPLE | {"corpus": CORPUS.value, "test_corpus": TEST_CORPUS.value}
     settings |= {"split": SPLIT.value, "tokenizer_size": VOCAB_SIZE.value, "output": OUTPUT.value}
+    settings |= {"forget_bias": FORGET_BIAS.value}
     config = override(rnn_lm.Config(), settings | {"evaluate_on": "test"})
     tokens = rnn_lm.read(config)
     steps = EPOCHS.value * windows_of(tokens.train, config)
@@ -53,7 +63,7 @@ def windows_of(tokens_N, config):
     return (len(tokens_N) // config.batch_size - 1) // config.context_length
 
 
-def jax_side():
+def jax_side(seed):
     """Makes (train, validate, test): by this project's engine, as train.py does it."""
     import jax
 
@@ -61,7 +71,7 @@ def jax_side():
 
     config, _ = config_and_tokens()
     task = rnn_lm.task(config)
-    train, state = paired.engine(task, compile_first=EPOCHS.value > 0)
+    train, state = paired.engine(task, seed, compile_first=EPOCHS.value > 0)
 
     def test():
         total, weight = jax.jit(task.evaluate)({"params": state().params}, task.data)["loss"]
@@ -70,7 +80,7 @@ def jax_side():
     return train, lambda: None, test
 
 
-def torch_side():
+def torch_side(seed):
     """Makes (train, validate, test): as PyTorch's example does it, eager, with its nn.LSTM.
 
     ``validate`` is what makes the rate fall with the schedule plateau.
@@ -84,7 +94,7 @@ def torch_side():
 
     config, tokens = config_and_tokens()
     torch.set_num_threads(paired.THREADS.value)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     B, T, V = config.batch_size, config.context_length, tokens.vocab_size
     splits = {name: torch.tensor(columns(tokens[name], B).astype("int64")) for name in ("train", "validation", "test")}
 
@@ -98,12 +108,18 @@ def torch_side():
             for weights in (self.embed.weight, self.unembed.weight):
                 nn.init.uniform_(weights, -0.1, 0.1)
             nn.init.zeros_(self.unembed.bias)
+            for name, weights in self.lstm.named_parameters():
+                if TORCH_START.value == "ours" and name.startswith("bias"):
+                    nn.init.zeros_(weights).requires_grad_("_hh_" not in name)
+                elif TORCH_START.value == "ours":
+                    nn.init.normal_(weights, std=WIDTH**-0.5)
 
         def forward(self, tokens_TB, states):
             outputs, states = self.lstm(self.dropout(self.embed(tokens_TB)), states)
             return self.unembed(self.dropout(outputs)), states
 
     model, rate, best, step = Model(), LEARNING_RATE, math.inf, 0
+    trained = [weights for weights in model.parameters() if weights.requires_grad]
     zeros = tuple(torch.zeros(LAYERS, B, WIDTH) for _ in range(2))
     states = zeros
 
@@ -133,10 +149,10 @@ def torch_side():
             model.zero_grad()
             loss, states = loss_of(splits["train"], step % windows, tuple(s.detach() for s in states))
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+            nn.utils.clip_grad_norm_(trained, CLIP_NORM)
             with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.add_(parameter.grad, alpha=-rate)
+                for weights in trained:
+                    weights.add_(weights.grad, alpha=-rate)
             total, step = total + loss.item(), step + 1
         return total / steps
 
@@ -151,19 +167,19 @@ def torch_side():
 
 def jax_steps():
     """Makes the function of a number of steps that ``paired.compare`` calls."""
-    return jax_side()[0]
+    return jax_side(0)[0]
 
 
 def torch_steps():
     """Makes the function of a number of steps that ``paired.compare`` calls."""
-    return torch_side()[0]
+    return torch_side(0)[0]
 
 
-def train_and_test(make, arguments, steps_an_epoch):
+def train_and_test(make, arguments, seed, steps_an_epoch):
     """(seconds of all epochs' steps, test loss) of a side, in a process of its own."""
     flags.FLAGS(arguments)
     paired.pin()
-    train, validate, test = make()
+    train, validate, test = make(seed)
     seconds = 0.0
     for _ in range(EPOCHS.value):
         start = time.perf_counter()
@@ -182,17 +198,21 @@ def main(_):
         paired.compare({side: makers[side] for side in SIDES.value}, "tokens", tokens_a_step)
         return
     makers, windows = {"jax": jax_side, "torch": torch_side}, windows_of(tokens.train, config)
+    context = multiprocessing.get_context("spawn")  # a forked JAX or OpenMP can hang
+    steps = windows * EPOCHS.value
+    print(f"{EPOCHS.value} epochs of {windows} steps; PyTorch's schedule is {SCHEDULE.value}")
     for side in SIDES.value:
-        context = multiprocessing.get_context("spawn")  # a forked JAX or OpenMP can hang
-        with ProcessPoolExecutor(1, context) as pool:
-            seconds, loss = pool.submit(train_and_test, makers[side], sys.argv, windows).result()
-        speed = tokens_a_step * windows * EPOCHS.value / seconds
-        schedule = f", schedule {SCHEDULE.value}" if side == "torch" else ""
-        print(
-            f"{side:6} test perplexity {math.exp(loss):.2f} after {EPOCHS.value} epochs of {windows} steps, "
-            f"{speed:,.0f} tokens/s{schedule}",
-            flush=True,
-        )
+        losses = []
+        for seed in SEEDS.value:
+            with ProcessPoolExecutor(1, context) as pool:
+                seconds, loss = pool.submit(train_and_test, makers[side], sys.argv, int(seed), windows).result()
+            losses.append(loss)
+            speed = tokens_a_step * steps / seconds
+            print(f"{side:6} seed {seed}: test perplexity {math.exp(loss):.2f}, {speed:,.0f} tokens/s", flush=True)
+        perplexities = [math.exp(loss) for loss in losses]
+        if len(losses) > 1:
+            spread = f"{statistics.mean(perplexities):.2f}, from {min(perplexities):.2f} to {max(perplexities):.2f}"
+            print(f"{side:6} mean of {len(losses)} seeds {spread}", flush=True)
 
 
 if __name__ == "__main__":

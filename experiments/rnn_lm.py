@@ -606,6 +606,7 @@ PYTORCH_EXAMPLE = {
     "d_embedding": 200,
     "width": 200,
     "dropout": 0.2,
+    "forget_bias": 0.0,
     "context_length": 35,
     "batch_size": 20,
     "num_steps": 933,
