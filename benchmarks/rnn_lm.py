@@ -4,10 +4,10 @@
     python -m benchmarks.rnn_lm --corpus=TRAIN.txt --test_corpus=TEST.txt --split=spaces --vocab_size=0 --epochs=3
 
 The first measures tokens a second, both sides taking turns on the same cores. The second trains one side after the
-other for as many epochs on the same tokens, once for each of --seeds, and prints test perplexities; its seconds are
+other for as many epochs on the same tokens, once for each of --num_seeds, and prints test perplexities; its seconds are
 those of training steps alone. Ours quarters its rate after 1/2, 2/3 and 5/6 of the run, and so does PyTorch's with
---torch_schedule=fixed; with plateau it does so whenever the validation loss does not improve, as in its example. It
-needs PyTorch.
+--torch_schedule=fixed; with plateau it does so whenever the validation loss does not improve, as in its example.
+PyTorch's side needs PyTorch.
 
 Axes: B rows, T time, V vocabulary.
 """
@@ -31,14 +31,14 @@ TEST_CORPUS = flags.DEFINE_string("test_corpus", "", "what to test on; default: 
 SPLIT = flags.DEFINE_string("split", "punctuation", "what a word is: punctuation or spaces")
 VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 33_278, "words; 0: all")
 SIDES = flags.DEFINE_list("sides", ["jax", "torch"], "the sides that run")
-SEEDS = flags.DEFINE_list("seeds", ["0"], "of the runs of each side, with --epochs")
+NUM_SEEDS = flags.DEFINE_integer("num_seeds", 1, "runs of each side, with --epochs; seeds from 0", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "full", "our softmax: full, adaptive or sampled")
-FORGET_BIAS = flags.DEFINE_float("forget_bias", 0.0, "that our LSTM starts with; PyTorch's starts near 0")
+FORGET_BIAS = flags.DEFINE_float("forget_bias", None, "that our LSTM starts with; default: the preset's")
 TORCH_START = flags.DEFINE_enum(
     "torch_start",
     "torch",
     ["torch", "ours"],
-    "PyTorch's LSTM with its own initial weights and two biases, or with normal weights and one bias from 0, as ours",
+    "PyTorch's LSTM with its own initial weights and two biases a gate, or with normal weights and one, as ours",
 )
 
 LAYERS, WIDTH, DROPOUT, CLIP_NORM, LEARNING_RATE = 2, 200, 0.2, 0.25, 20.0
@@ -51,7 +51,7 @@ def config_and_tokens():
 
     settings = rnn_lm.PYTORCH_EXAMPLE | {"corpus": CORPUS.value, "test_corpus": TEST_CORPUS.value}
     settings |= {"split": SPLIT.value, "tokenizer_size": VOCAB_SIZE.value, "output": OUTPUT.value}
-    settings |= {"forget_bias": FORGET_BIAS.value}
+    settings |= {} if FORGET_BIAS.value is None else {"forget_bias": FORGET_BIAS.value}
     config = override(rnn_lm.Config(), settings | {"evaluate_on": "test"})
     tokens = rnn_lm.read(config)
     steps = EPOCHS.value * windows_of(tokens.train, config)
@@ -108,11 +108,19 @@ def torch_side(seed):
             for weights in (self.embed.weight, self.unembed.weight):
                 nn.init.uniform_(weights, -0.1, 0.1)
             nn.init.zeros_(self.unembed.bias)
+            if TORCH_START.value == "ours":
+                self.start_as_ours()
+
+        def start_as_ours(self):
             for name, weights in self.lstm.named_parameters():
-                if TORCH_START.value == "ours" and name.startswith("bias"):
-                    nn.init.zeros_(weights).requires_grad_("_hh_" not in name)
-                elif TORCH_START.value == "ours":
+                if name.startswith("weight"):
                     nn.init.normal_(weights, std=WIDTH**-0.5)
+                else:
+                    nn.init.zeros_(weights)
+                if name.startswith("bias_ih"):
+                    nn.init.constant_(weights[WIDTH : 2 * WIDTH], config.forget_bias)  # gates i, f, g, o
+                if name.startswith("bias_hh"):
+                    weights.requires_grad_(False)
 
         def forward(self, tokens_TB, states):
             outputs, states = self.lstm(self.dropout(self.embed(tokens_TB)), states)
@@ -192,27 +200,27 @@ def train_and_test(make, arguments, seed, steps_an_epoch):
 def main(_):
     config, tokens = config_and_tokens()
     tokens_a_step = config.batch_size * config.context_length
-    print(f"{tokens.vocab_size:,} words, LSTM of {LAYERS} layers of {WIDTH}, {OUTPUT.value} softmax on our side")
+    print(f"{tokens.vocab_size:,} words, LSTM of {LAYERS} layers of {WIDTH}")
+    print(f"our side: {OUTPUT.value} softmax, forget bias {config.forget_bias:g}")
+    print(f"PyTorch's side: full softmax, LSTM with initial weights of {TORCH_START.value}")
     if not EPOCHS.value:
         makers = {"jax": jax_steps, "torch": torch_steps}
         paired.compare({side: makers[side] for side in SIDES.value}, "tokens", tokens_a_step)
         return
     makers, windows = {"jax": jax_side, "torch": torch_side}, windows_of(tokens.train, config)
     context = multiprocessing.get_context("spawn")  # a forked JAX or OpenMP can hang
-    steps = windows * EPOCHS.value
     print(f"{EPOCHS.value} epochs of {windows} steps; PyTorch's schedule is {SCHEDULE.value}")
     for side in SIDES.value:
-        losses = []
-        for seed in SEEDS.value:
+        perplexities = []
+        for seed in range(NUM_SEEDS.value):
             with ProcessPoolExecutor(1, context) as pool:
-                seconds, loss = pool.submit(train_and_test, makers[side], sys.argv, int(seed), windows).result()
-            losses.append(loss)
-            speed = tokens_a_step * steps / seconds
-            print(f"{side:6} seed {seed}: test perplexity {math.exp(loss):.2f}, {speed:,.0f} tokens/s", flush=True)
-        perplexities = [math.exp(loss) for loss in losses]
-        if len(losses) > 1:
+                seconds, loss = pool.submit(train_and_test, makers[side], sys.argv, seed, windows).result()
+            perplexities.append(math.exp(loss))
+            speed = tokens_a_step * windows * EPOCHS.value / seconds
+            print(f"{side:6} seed {seed}: test perplexity {perplexities[-1]:.2f}, {speed:,.0f} tokens/s", flush=True)
+        if len(perplexities) > 1:
             spread = f"{statistics.mean(perplexities):.2f}, from {min(perplexities):.2f} to {max(perplexities):.2f}"
-            print(f"{side:6} mean of {len(losses)} seeds {spread}", flush=True)
+            print(f"{side:6} mean of {len(perplexities)} seeds {spread}", flush=True)
 
 
 if __name__ == "__main__":
