@@ -90,16 +90,17 @@ def test_loss_is_that_of_the_next_character_however_it_is_computed(corpus):
     variables = task.init(jax.random.key(0))
     batch = task.batch(0, 3, task.data)
     np.testing.assert_array_equal(batch["tokens"][:, 1:], batch["targets"][:, :-1])
-    loss = task.loss(variables, batch, {"dropout": jax.random.key(0)})
-    by_hand = -jax.nn.log_softmax(task.model.apply(variables, batch["tokens"]))
+    loss = jax.jit(task.loss)(variables, batch, {"dropout": jax.random.key(0)})
+    apply = jax.jit(task.model.apply)
+    by_hand = -jax.nn.log_softmax(apply(variables, batch["tokens"]))
     by_hand = jnp.take_along_axis(by_hand, batch["targets"][..., None], -1)
     np.testing.assert_allclose(loss.sum, by_hand.sum(), rtol=1e-5)
     assert loss.weight == 2 * 16
-    chunked = experiment.task(small(corpus, loss_chunks=4)).loss(variables, batch, {})
+    chunked = jax.jit(experiment.task(small(corpus, loss_chunks=4)).loss)(variables, batch, {})
     np.testing.assert_allclose(chunked.sum, loss.sum, rtol=1e-5)
-    total, weight = task.evaluate(variables, task.data)["loss"]
+    total, weight = jax.jit(task.evaluate)(variables, task.data)["loss"]
     windows = task.data["validation"].astype(int)
-    losses = token_losses(task.model.apply(variables, windows[:, :-1]), windows[:, 1:])
+    losses = token_losses(apply(variables, windows[:, :-1]), windows[:, 1:])
     np.testing.assert_allclose(total / weight, losses.mean(), rtol=1e-5)
 
 

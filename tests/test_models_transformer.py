@@ -184,8 +184,8 @@ def test_one_repeated_layer_equals_layers_written_out(remat):
     def loss(model):
         return lambda params: (model.apply({"params": params}, tokens) ** 2).sum()
 
-    value, gradients = jax.value_and_grad(loss(model))(variables["params"])
-    other, others = jax.value_and_grad(loss(repeated))(params)
+    value, gradients = jax.jit(jax.value_and_grad(loss(model)))(variables["params"])
+    other, others = jax.jit(jax.value_and_grad(loss(repeated)))(params)
     np.testing.assert_allclose(other, value, rtol=1e-5)
     back, others = unscanned(repeated, others)
     assert back.config.num_layers == 3

@@ -56,8 +56,17 @@ def compiled_in(config):
     )
 
 
-@pytest.mark.parametrize("num_seeds", [1, 2])
-@pytest.mark.parametrize(("kind", "mesh"), [("single", ""), ("pmap", ""), ("mesh", "data=2,fsdp=2,model=2")])
+@pytest.mark.parametrize(
+    ("kind", "mesh", "num_seeds"),
+    [
+        ("single", "", 1),
+        ("pmap", "", 2),
+        ("mesh", "data=2,fsdp=2,model=2", 2),
+        pytest.param("single", "", 2, marks=pytest.mark.slow),
+        pytest.param("pmap", "", 1, marks=pytest.mark.slow),
+        pytest.param("mesh", "data=2,fsdp=2,model=2", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_resident_arrays_train_as_arrays_in_the_program_do(tmp_path, kind, mesh, num_seeds):
     placement = parallel.choose(kind, mesh)
 

@@ -58,7 +58,7 @@ def test_uneven_microbatches_give_the_same_training(single, kind, mesh):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), other.sums, single.sums)
 
 
-@pytest.mark.parametrize("num_seeds", [1, 3])
+@pytest.mark.parametrize("num_seeds", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize(("kind", "mesh"), [("single", ""), *PLACEMENTS[:2]])
 def test_batches_made_on_the_host_give_the_same_training(kind, mesh, num_seeds):
     on_host = replace(TASK, batch=lambda *at: jax.device_get(TASK.batch(*at)), batch_on_host=True)
