@@ -189,6 +189,10 @@ def train_task(config):
     for name, allowed in {"output": ("full", "adaptive", "sampled"), "evaluate_on": ("validation", "test")}.items():
         if getattr(config, name) not in allowed:
             raise ValueError(f"{name}={getattr(config, name)!r} is not one of {', '.join(allowed)}")
+    if config.eval_tokens < 0:
+        raise ValueError(f"eval_tokens={config.eval_tokens} must be 0 (all) or more")
+    if config.num_sampled < 1:
+        raise ValueError(f"num_sampled={config.num_sampled} must be at least 1")
     if config.output == "adaptive" and config.tokenizer != "word":
         raise ValueError("output=adaptive needs ids that fall in frequency: take tokenizer=word")
     if config.own_samples and (config.dropout or config.output != "full" or not 0 <= config.own_samples <= 1):

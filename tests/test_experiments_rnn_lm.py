@@ -149,6 +149,8 @@ def test_the_held_out_loss_is_that_of_one_pass_over_each_row(task):
         ({"output": "adaptive"}, "tokenizer=word"),
         ({"own_samples": 0.5, "dropout": 0.1}, "dropout=0"),
         ({"own_samples": 1.5}, r"lie in \[0, 1\]"),
+        ({"eval_tokens": -2}, "eval_tokens=-2 must be 0"),
+        ({"output": "sampled", "num_sampled": 0}, "num_sampled=0 must be at least 1"),
         ({"batch_size": 4000}, "4000 rows of 17 need 68000"),
         ({"corpus": "/nowhere.txt"}, "no such file"),
         ({"optimizer.algorithm": "sgd"}, "must be given with sgd"),

@@ -37,7 +37,7 @@ def logged(workdir):
     return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines if line["split"] != "time"]
 
 
-@pytest.mark.parametrize("num_seeds", [1, 2])
+@pytest.mark.parametrize("num_seeds", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_stopped_and_resumed_equals_a_run_left_alone(tmp_path, num_seeds):
     settings = {"num_seeds": num_seeds}
     assert train(tmp_path / "halves", stop_at=4, **settings) is None
@@ -48,7 +48,7 @@ def test_a_run_stopped_and_resumed_equals_a_run_left_alone(tmp_path, num_seeds):
     assert isinstance(final(tmp_path / "whole")["params_sha256"], list) == (num_seeds > 1)
 
 
-@pytest.mark.parametrize("stop_at", [40, 55])
+@pytest.mark.parametrize("stop_at", [pytest.param(40, marks=pytest.mark.slow), 55])
 def test_a_run_stops_where_it_is_told_whatever_the_intervals(tmp_path, stop_at):
     settings = {"num_steps": 100, "eval_every": 40, "checkpoint_every": 100}
     train(tmp_path / "halves", stop_at=stop_at, **settings)
@@ -175,6 +175,7 @@ def test_arms_refuse_to_have_their_fields_overridden():
         ({"width": 0}, "arm plain: width=0 must be at least 1"),
         ({"eval_every": 0}, "eval_every=0 must be at least 1"),
         ({"batch_size": -1}, "batch_size=-1 must be at least 1"),
+        ({"num_steps": -1}, "num_steps=-1 must be at least 0"),
     ],
 )
 def test_configs_that_do_not_fit_together_are_refused_before_anything_is_written(tmp_path, overrides, says):

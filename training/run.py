@@ -19,6 +19,10 @@ from training.experiment import ArmResult, Interrupted, UserError
 from training.progress import say
 from training.step import abstract_state, leaves_by_path, with_data
 
+# Fields that experiments share, with their least values.
+LEAST = {"num_steps": 0} | dict.fromkeys(
+    ("eval_every", "checkpoint_every", "batch_size", "eval_batch_size", "context_length"), 1
+)
 REPORTED_VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -56,10 +60,10 @@ def make_tasks(experiment, arm_configs, placement):
 def make_task(experiment, name, arm_config):
     """An arm's Task, its shapes tried; raises UserError where the config's fields do not fit together."""
     try:
+        for field, least in LEAST.items():
+            if (value := getattr(arm_config, field, None)) is not None and value < least:
+                raise ValueError(f"{field}={value} must be at least {least}")
         task = experiment.task(arm_config)
-        for field in ("eval_every", "checkpoint_every", "batch_size") if task.optimizer else ():
-            if getattr(arm_config, field) < 1:
-                raise ValueError(f"{field}={getattr(arm_config, field)} must be at least 1")
         abstract_state(task, 1)
     except (ValueError, TypeError) as error:
         raise UserError(f"arm {name}: {error}") from error
