@@ -273,7 +273,7 @@ def test_a_signal_while_the_program_is_busy_elsewhere_ends_it_all_the_same(tmp_p
     """Nothing looks at the signal while a batch takes a minute: the deadline ends the process."""
     process = command("train", "--arms=plain", "--config.seconds=60", f"--workdir={tmp_path / 'run'}")
     eventually(lambda: logged_step(tmp_path / "run") >= 0)
-    time.sleep(1)  # the first step has its batch; the second waits for one
+    time.sleep(5)  # the first step has its batch; the second waits for one
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert "the last checkpoint stands" in done(process, expect=130)
