@@ -3,8 +3,8 @@
     python -m benchmarks.convolution --rounds=20 --steps=20
 
 Both sides hold 10,000 images of 32 x 32 x 3 as bytes, draw batches of 128 from them, standardise, and take a step of
-SGD with momentum on the cross-entropy. The sides, pinned to the same cores, take turns. PyTorch's side
-needs PyTorch.
+SGD with momentum on the cross-entropy. The sides, pinned to the same cores, take turns. PyTorch's side needs
+PyTorch.
 """
 
 import numpy as np

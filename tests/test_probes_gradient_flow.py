@@ -19,7 +19,10 @@ def test_gradients_through_layers_are_those_of_each_layer_alone():
     generator = np.random.default_rng(0)
     W = generator.normal(size=(3, 4, 4)).astype(np.float32)
     h, cotangent = generator.normal(size=(2, 5, 4)).astype(np.float32)
-    layer = lambda w, h: jnp.tanh(h @ w)  # noqa: E731
+
+    def layer(w, h):
+        return jnp.tanh(h @ w)
+
     of_states, of_weights, states = jax.jit(lambda: through_layers(layer, W, h, cotangent))()
 
     def rest(number, weights, h):

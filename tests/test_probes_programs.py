@@ -58,7 +58,10 @@ def test_rematerialisation_saves_the_inputs_only():
 
 def test_scratch_memory_grows_with_depth():
     wide = np.ones((64, 256), np.float32)
-    loss = lambda w, h: jnp.sum(scanned(w, h))  # noqa: E731
+
+    def loss(w, h):
+        return jnp.sum(scanned(w, h))
+
     shallow, deep = (compiled_temporary_bytes(loss, np.zeros((depth, 256, 256), np.float32), wide) for depth in (2, 10))
     assert deep - shallow >= 8 * wide.nbytes
 
