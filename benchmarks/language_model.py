@@ -24,7 +24,7 @@ from benchmarks import paired
 SIDES = flags.DEFINE_multi_enum(
     "sides", ["jax", "torch"], ["jax", "torch"], "the sides; the first is compared with each of the others"
 )
-PRESET = flags.DEFINE_string("preset", "nanogpt_cpu", "of experiments/transformer_lm.py")
+PRESET = flags.DEFINE_string("preset", "nanogpt_cpu", "of experiments/transformer_lm/experiment.py")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "in place of the preset's, in one microbatch")
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # bfloat16 without sparsity, from the data sheets
 

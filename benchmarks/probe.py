@@ -76,7 +76,7 @@ def ours(folder, part, early=False):
     import jax
     import jax.numpy as jnp
 
-    from models import pretrained
+    from models.pretrained import folder as pretrained
     from probes import ablation, attention_scores, patching
 
     model, variables = pretrained.load(folder)

@@ -46,7 +46,7 @@ LAYERS, WIDTH, DROPOUT, CLIP_NORM, LEARNING_RATE = 2, 200, 0.2, 0.25, 20.0
 
 def config_and_tokens():
     """Our config of the example's setting, and the tokens that both sides read."""
-    from experiments import rnn_lm
+    from experiments.rnn_lm import experiment as rnn_lm
     from training.config import override
 
     settings = rnn_lm.PYTORCH_EXAMPLE | {"corpus": CORPUS.value, "test_corpus": TEST_CORPUS.value}
@@ -67,7 +67,7 @@ def jax_side(seed):
     """Makes (train, validate, test): by this project's engine, as train.py does it."""
     import jax
 
-    from experiments import rnn_lm
+    from experiments.rnn_lm import experiment as rnn_lm
 
     config, _ = config_and_tokens()
     task = rnn_lm.task(config)
@@ -90,7 +90,7 @@ def torch_side(seed):
     from torch.nn import functional as F
 
     from data.tokens import columns
-    from experiments.rnn_lm import QUARTERED_AFTER
+    from experiments.rnn_lm.experiment import QUARTERED_AFTER
 
     config, tokens = config_and_tokens()
     torch.set_num_threads(paired.THREADS.value)

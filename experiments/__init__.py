@@ -1,4 +1,4 @@
-"""One file an experiment; the folder listing is the registry."""
+"""A folder with an experiment.py is an experiment; the folder listing is the registry."""
 
 import importlib
 from pathlib import Path
@@ -9,14 +9,14 @@ from training.experiment import UserError
 
 def names():
     """The experiments, in alphabetical order."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__")
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/experiment.py"))
 
 
 def load(name):
-    """The ``Experiment`` that a file of this folder defines; raises UserError with the closest names."""
+    """The ``Experiment`` that a folder's experiment.py defines; raises UserError with the closest names."""
     if name not in names():
         raise UserError(f"unknown experiment {name!r}{closest(name, names())}")
-    return importlib.import_module(f"experiments.{name}").EXPERIMENT
+    return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT
 
 
 def listing():

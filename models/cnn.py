@@ -1,7 +1,7 @@
 """Networks of images: the convolutional network, a residual one, an MLP of as many parameters, and their block.
 
 All map x [B, height, width, C] to logits [B, classes], and take ``train``: whether batch normalisation uses this
-batch's statistics, in which case the collection batch_stats must be mutable. Dropout is in ``models.chosen``.
+batch's statistics, in which case the collection batch_stats must be mutable. Dropout is in ``experiments.cnn.chosen``.
 
 Within, images are laid out as the device likes it best (``models.convolution``); parameters do not depend on that.
 

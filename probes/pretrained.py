@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models import pretrained
-from models.pretrained_text import load_tokenizer
+from models.pretrained import folder as pretrained
+from models.pretrained.text import load_tokenizer
 from probes import layerwise, survey
 from probes.layerwise import itself
 

@@ -323,7 +323,7 @@ def restore(workdir, arm, step=None):
     """
     run = read_run(workdir)
     # Found by the name that the run recorded: the engine does not know its experiments.
-    experiment = importlib.import_module(f"experiments.{run['experiment']}").EXPERIMENT
+    experiment = importlib.import_module(f"experiments.{run['experiment']}.experiment").EXPERIMENT
     if arm not in run["arms"]:
         raise UserError(f"{workdir} has no arm {arm!r}{configs.closest(arm, run['arms'])}")
     config = configs.from_dict(experiment.config, run["arms"][arm])
