@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 PRETRAINED = "induction_heads"  # the experiment whose probes examine pretrained models
 flags.DEFINE_string("checkpoint", None, "a workdir of train.py, an arm's folder in it, or one step's checkpoint")
 flags.DEFINE_string("workdir", None, "where the report is written; default runs/eval/NAME. Nothing else is written")
-flags.DEFINE_string("experiment", None, f"of --hf_checkpoint: {PRETRAINED}, which examines every attention head")
+flags.DEFINE_string("experiment", None, f"{PRETRAINED}, which examines every attention head; goes with --hf_checkpoint")
 flags.DEFINE_string("hf_checkpoint", None, "a folder with config.json and safetensors; several, or a pattern: a series")
 flags.DEFINE_string("text", None, "a text file on which --hf_checkpoint is examined as well")
 for name in ("debug", *command.JAX_FLAGS):
@@ -29,50 +29,51 @@ for name in ("debug", *command.JAX_FLAGS):
 
 
 def main(argv):
-    began = time.monotonic()
+    start = time.monotonic()
     if bool(FLAGS.checkpoint) == bool(FLAGS.hf_checkpoint):
         raise UserError("give either --checkpoint=DIR, a run of train.py, or --hf_checkpoint=DIR, a pretrained model")
-    (examine_pretrained if FLAGS.hf_checkpoint else examine_run)(began)
+    (examine_pretrained if FLAGS.hf_checkpoint else examine_run)(start)
 
 
-def examine_run(began):
+def examine_run(start):
     """Evaluates, probes and judges a run of train.py anew."""
     for flag in ("text", "experiment"):
         if FLAGS[flag].value:
             raise UserError(f"--{flag} goes with --hf_checkpoint; a run of train.py knows its own")
     from reporting import report
-    from training import checkpoint, run
+    from training import checkpoint, run, workdirs
 
     source, arm, step = checkpoint.locate(FLAGS.checkpoint)
     record = checkpoint.read_run(source)
-    experiment = experiments.load(record["experiment"])
-    workdir = output_folder(record["experiment"], source)
+    experiment = experiments.load_recorded(source, record)
+    name = record["experiment"]
+    workdir = output_folder(epath.Path(name).name, source)
     results = run.evaluate(experiment, record, source, [arm] if arm else None, step)
-    workdir = run.make_folder(workdir)
-    run.write_json(workdir / "metrics.json", run.metrics_of(results))
-    run.save_results(workdir, results)
-    facts, name = run.facts() | {"examined": str(FLAGS.checkpoint)}, record["experiment"]
-    print(report.write(workdir, name, experiment, results, command=reproduced(), facts=facts, began=began))
+    workdir = workdirs.make_folder(workdir)
+    workdirs.write_json(workdir / "metrics.json", run.metrics_of(results))
+    workdirs.save_results(workdir, results)
+    facts = workdirs.facts() | {"examined": str(FLAGS.checkpoint)}
+    print(report.write(workdir, name, experiment, results, command=typed_command(), facts=facts, start=start))
     print(f"report: {workdir}/report.html")
 
 
-def examine_pretrained(began):
+def examine_pretrained(start):
     """Surveys the heads of a pretrained model, or of a series of checkpoints."""
     if FLAGS.experiment != PRETRAINED:
         raise UserError(f"--hf_checkpoint needs --experiment={PRETRAINED}, the one that examines pretrained models")
-    from probes import pretrained as survey
-    from reporting import pretrained
-    from training import run
+    from probes import pretrained_survey
+    from reporting import pretrained as pages
+    from training import workdirs
 
     try:
-        folders = survey.folders(FLAGS.hf_checkpoint)
+        folders = pretrained_survey.folders(FLAGS.hf_checkpoint)
         workdir = output_folder(PRETRAINED, *map(epath.Path, folders))
-        surveyed = survey.survey_folders(folders, FLAGS.text, say=say)
+        surveyed = pretrained_survey.survey_folders(folders, FLAGS.text, say=say)
     except ValueError as error:
         raise UserError(error) from error
-    workdir = run.make_folder(workdir)
-    facts = run.facts() | {"examined": FLAGS.hf_checkpoint, "text": FLAGS.text or "none"}
-    print(pretrained.write(workdir, surveyed, command=reproduced(), facts=facts, began=began))
+    workdir = workdirs.make_folder(workdir)
+    facts = workdirs.facts() | {"examined": FLAGS.hf_checkpoint, "text": FLAGS.text or "none"}
+    print(pages.write(workdir, surveyed, command=typed_command(), facts=facts, start=start))
     print(f"report: {workdir}/report.html")
 
 
@@ -85,7 +86,7 @@ def output_folder(name, *sources):
     return workdir
 
 
-def reproduced():
+def typed_command():
     """The command, as a shell would take it."""
     return "python " + shlex.join(sys.argv)
 

@@ -32,7 +32,7 @@ def jax_side(layout=None):
     import jax.numpy as jnp
     import optax
 
-    from data.images import standardized
+    from data.images import standardize
     from data.order import batch_rows
     from models.cnn import CNN
     from training.experiment import Loss, Task
@@ -45,7 +45,7 @@ def jax_side(layout=None):
         return {"images": data["images"][rows], "labels": data["labels"][rows]}
 
     def loss(variables, batch, rngs):
-        x = standardized(batch["images"], MEAN, DEVIATION)
+        x = standardize(batch["images"], MEAN, DEVIATION)
         logits, collections = model.apply(variables, x, train=True, mutable=["batch_stats"])
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])
         return Loss(losses.sum(), jnp.float32(BATCH_SIZE), collections=collections)

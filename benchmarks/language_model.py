@@ -24,8 +24,8 @@ from benchmarks import paired
 SIDES = flags.DEFINE_multi_enum(
     "sides", ["jax", "torch"], ["jax", "torch"], "the sides; the first is compared with each of the others"
 )
-PRESET = flags.DEFINE_string("preset", "nanogpt_cpu", "of experiments/transformer_lm/experiment.py")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "in place of the preset's, in one microbatch")
+PRESET = flags.DEFINE_string("preset", "nanogpt_cpu", "the preset of transformer_lm that is trained")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "sequences in a step, in one microbatch; default: the preset's")
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # bfloat16 without sparsity, from the data sheets
 
 
@@ -54,9 +54,11 @@ def configured(folder):
 
 def jax_side():
     """Makes steps -> loss of the last ones, by this project's engine."""
+    from training import run
+
     with tempfile.TemporaryDirectory() as folder:
         experiment, config, _ = configured(folder)
-        task = experiment.task(config)
+        task = run.make_task(experiment, "deep", config)
     return paired.engine(task)[0]
 
 
@@ -109,8 +111,12 @@ def torch_side():
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": c.optimizer.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    rates = {"lr": c.optimizer.learning_rate, "betas": (c.optimizer.b1, c.optimizer.b2)}
-    optimizer = torch.optim.AdamW(groups, **rates, fused=True)
+    optimizer = torch.optim.AdamW(
+        groups,
+        lr=c.optimizer.learning_rate,
+        betas=(c.optimizer.b1, c.optimizer.b2),
+        fused=True,
+    )
     text = torch.randint(0, vocab_size, (1_003_854,))
 
     def run(steps):
@@ -128,13 +134,13 @@ def torch_side():
 
 
 def main(_):
-    known = {"jax": jax_side, "torch": torch_side}
+    makers = {"jax": jax_side, "torch": torch_side}
     if "torch" in SIDES.value and PRESET.value != "nanogpt_cpu":
         raise app.UsageError("PyTorch's side is nanogpt_cpu's, on a CPU: add --sides=jax")
     with tempfile.TemporaryDirectory() as folder:
         experiment, c, vocab_size = configured(folder)
     tokens = c.batch_size * c.context_length
-    speeds = paired.compare({side: known[side] for side in SIDES.value}, "tokens", tokens)
+    speeds = paired.compare({side: makers[side] for side in SIDES.value}, "tokens", tokens)
     if "jax" not in speeds:
         return
     import jax

@@ -1,6 +1,6 @@
-"""Two or more programs side by side: each in a process of its own, pinned to the same cores, taking turns.
+"""Measures two or more programs side by side: each in a process of its own, pinned to the same cores, taking turns.
 
-A slow moment of the machine meets all of them, so ratios within a turn say more than speeds.
+A slow moment of the machine slows all of them, so ratios within a turn say more than speeds.
 """
 
 import multiprocessing
@@ -11,25 +11,29 @@ import time
 
 from absl import flags
 
-ROUNDS = flags.DEFINE_integer("rounds", 20, "turns of each side", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 50, "training steps a turn", lower_bound=1)
-THREADS = flags.DEFINE_integer("threads", 2, "threads, and cores, of each side", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 20, "number of turns of each side", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 50, "number of training steps in a turn", lower_bound=1)
+THREADS = flags.DEFINE_integer(
+    "threads", 2, "number of threads of each side, and of the cores that all sides share", lower_bound=1
+)
 
 
 def engine(task, seed=0, compile_first=False):
-    """(steps -> loss of the last ones, () -> the state that they left), by this project's engine on one device."""
-    from training import parallel
-    from training.step import without_sums
+    """Trains a task by this project's engine on one device: (run_steps, get_state).
 
-    single = parallel.choose("single")
-    train_steps = parallel.train_steps(single, task, num_seeds=1)
+    run_steps(steps) trains a number of steps more and returns their mean loss; get_state() returns the training state.
+    """
+    from training.parallel import SINGLE
+    from training.step import reset_sums
+
+    train_steps = SINGLE.compile_train_steps(task, num_seeds=1)
     if compile_first:
-        train_steps(without_sums(parallel.initial(single, task, [seed])), 1)
-    state = parallel.initial(single, task, [seed])
+        train_steps(reset_sums(SINGLE.init_state(task, [seed])), 1)
+    state = SINGLE.init_state(task, [seed])
 
     def run_steps(steps):
         nonlocal state
-        state = train_steps(without_sums(state), steps)
+        state = train_steps(reset_sums(state), steps)
         total, weight = state.sums["loss"]
         return float(total / weight)
 
@@ -37,13 +41,13 @@ def engine(task, seed=0, compile_first=False):
 
 
 def pin():
-    """Keeps this process to the first THREADS cores: XLA takes its number of threads from the cores that it may use."""
+    """Restricts this process to the first THREADS cores, by whose number XLA chooses its number of threads."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: THREADS.value])
 
 
 def _serve(make, arguments, connection):
-    """Answers each number of steps with (steps per second, loss), until told None."""
+    """Answers every number of steps that it receives with (steps per second, loss), until it receives None."""
     flags.FLAGS(arguments)
     pin()
     run = make()
@@ -54,36 +58,39 @@ def _serve(make, arguments, connection):
 
 
 def compare(sides, unit="steps", per_step=1):
-    """Prints the speed of every side, and the first's over each of the others': the median of the ratios of turns.
+    """Prints every side's speed, and the first side's over each of the others': the median of the ratios of turns.
 
     Args:
-      sides: {name: a function of this or another module that makes (steps -> loss of the last ones)}.
-      unit, per_step: what is counted, and how many of it a step is worth.
+      sides: {name: module-level function that makes a function of a number of steps, which runs them and returns their
+        loss}.
+      unit: what a speed counts.
+      per_step: how many of the unit a step processes.
     Returns:
       {name: steps/s of each turn}.
     """
     context = multiprocessing.get_context("spawn")  # a forked JAX or OpenMP can hang
-    ends = {}
+    connections = {}
     for side, make in sides.items():
-        ends[side], theirs = context.Pipe()
-        context.Process(target=_serve, args=(make, sys.argv, theirs), daemon=True).start()
-        theirs.close()  # so that a side that stops closes the last end, and is noticed
-    speeds, losses = {side: [] for side in ends}, {}
+        connections[side], connection_of_process = context.Pipe()
+        context.Process(target=_serve, args=(make, sys.argv, connection_of_process), daemon=True).start()
+        connection_of_process.close()  # so that a process that stops closes the last copy, and recv raises EOFError
+    speeds, losses = {side: [] for side in connections}, {}
     for turn in range(ROUNDS.value + 1):
-        for side, end in ends.items():
+        for side, connection in connections.items():
             try:
-                end.send(STEPS.value)
-                speed, losses[side] = end.recv()
+                connection.send(STEPS.value)
+                speed, losses[side] = connection.recv()
             except (EOFError, ConnectionError):
                 sys.exit(f"The side {side!r} stopped: its error is above.")
             if turn:  # turn 0 compiles and warms up
                 speeds[side].append(speed)
-    for end in ends.values():
-        end.send(None)
+    for connection in connections.values():
+        connection.send(None)
     first = next(iter(sides))
     for side, rates in speeds.items():
-        shown = [rate * per_step for rate in rates]
-        line = f"{side:6} {statistics.median(shown):,.1f} {unit}/s (min {min(shown):,.1f}, max {max(shown):,.1f})"
+        in_units = [rate * per_step for rate in rates]
+        median, least, greatest = statistics.median(in_units), min(in_units), max(in_units)
+        line = f"{side:6} {median:,.1f} {unit}/s (min {least:,.1f}, max {greatest:,.1f})"
         if side != first:
             ratios = [a / b for a, b in zip(speeds[first], rates, strict=True)]
             line += f"   {first}/{side}: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})"

@@ -24,16 +24,18 @@ from absl import app, flags
 from benchmarks import paired
 
 flags.set_default(paired.STEPS, 4)
-EPOCHS = flags.DEFINE_integer("epochs", 0, "train for so many and test; 0: measure speed alone", lower_bound=0)
-SCHEDULE = flags.DEFINE_enum("torch_schedule", "fixed", ["fixed", "plateau"], "of PyTorch's rate, with --epochs")
-CORPUS = flags.DEFINE_string("corpus", "python_stdlib", "what to train on")
-TEST_CORPUS = flags.DEFINE_string("test_corpus", "", "what to test on; default: the corpus's own test split")
-SPLIT = flags.DEFINE_string("split", "punctuation", "what a word is: punctuation or spaces")
-VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 33_278, "words; 0: all")
+EPOCHS = flags.DEFINE_integer("epochs", 0, "epochs of training before a test; 0: measure speed alone", lower_bound=0)
+SCHEDULE = flags.DEFINE_enum(
+    "torch_schedule", "fixed", ["fixed", "plateau"], "when PyTorch's learning rate falls, with --epochs"
+)
+CORPUS = flags.DEFINE_string("corpus", "python_stdlib", "text to train on")
+TEST_CORPUS = flags.DEFINE_string("test_corpus", "", "text to test on; default: the corpus's own test split")
+SPLIT = flags.DEFINE_string("split", "punctuation", "words: punctuation sets marks apart, spaces does not")
+VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 33_278, "words of the vocabulary; 0: all")
 SIDES = flags.DEFINE_list("sides", ["jax", "torch"], "the sides that run")
 NUM_SEEDS = flags.DEFINE_integer("num_seeds", 1, "runs of each side, with --epochs; seeds from 0", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "full", "our softmax: full, adaptive or sampled")
-FORGET_BIAS = flags.DEFINE_float("forget_bias", None, "that our LSTM starts with; default: the preset's")
+FORGET_BIAS = flags.DEFINE_float("forget_bias", None, "bias our LSTM's forget gates start with; default: the preset's")
 TORCH_START = flags.DEFINE_enum(
     "torch_start",
     "torch",
@@ -46,14 +48,22 @@ LAYERS, WIDTH, DROPOUT, CLIP_NORM, LEARNING_RATE = 2, 200, 0.2, 0.25, 20.0
 
 def config_and_tokens():
     """Our config of the example's setting, and the tokens that both sides read."""
-    from experiments.rnn_lm import experiment as rnn_lm
+    from data.tokens import read_corpus
+    from experiments.rnn_lm.experiment import PYTORCH_EXAMPLE, Config
     from training.config import override
 
-    settings = rnn_lm.PYTORCH_EXAMPLE | {"corpus": CORPUS.value, "test_corpus": TEST_CORPUS.value}
-    settings |= {"split": SPLIT.value, "tokenizer_size": VOCAB_SIZE.value, "output": OUTPUT.value}
-    settings |= {} if FORGET_BIAS.value is None else {"forget_bias": FORGET_BIAS.value}
-    config = override(rnn_lm.Config(), settings | {"evaluate_on": "test"})
-    tokens = rnn_lm.read(config)
+    settings = PYTORCH_EXAMPLE | {
+        "corpus": CORPUS.value,
+        "test_corpus": TEST_CORPUS.value,
+        "split": SPLIT.value,
+        "tokenizer_size": VOCAB_SIZE.value,
+        "output": OUTPUT.value,
+        "evaluate_on": "test",
+    }
+    if FORGET_BIAS.value is not None:
+        settings["forget_bias"] = FORGET_BIAS.value
+    config = override(Config(), settings)
+    tokens = read_corpus(config)
     steps = EPOCHS.value * windows_of(tokens.train, config)
     return override(config, {"num_steps": max(steps, 1)}), tokens
 
@@ -67,10 +77,10 @@ def jax_side(seed):
     """Makes (train, validate, test): by this project's engine, as train.py does it."""
     import jax
 
-    from experiments.rnn_lm import experiment as rnn_lm
+    from experiments.rnn_lm.experiment import language_model_task
 
     config, _ = config_and_tokens()
-    task = rnn_lm.task(config)
+    task = language_model_task(config)
     train, state = paired.engine(task, seed, compile_first=EPOCHS.value > 0)
 
     def test():
@@ -90,7 +100,7 @@ def torch_side(seed):
     from torch.nn import functional as F
 
     from data.tokens import columns
-    from experiments.rnn_lm.experiment import QUARTERED_AFTER
+    from experiments.rnn_lm.optimizer import QUARTERED_AFTER
 
     config, tokens = config_and_tokens()
     torch.set_num_threads(paired.THREADS.value)

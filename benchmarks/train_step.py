@@ -26,8 +26,7 @@ def jax_side():
 
     experiment = experiments.load("induction_heads")
     config = run.select_arms(experiment, experiment.config, ("two_layer",), {})["two_layer"]
-    task = experiment.task(config)
-    return paired.engine(task)[0]
+    return paired.engine(run.make_task(experiment, "two_layer", config))[0]
 
 
 def torch_side():
@@ -96,8 +95,8 @@ def torch_side():
 
 
 def main(_):
-    known = {"jax": jax_side, "torch": torch_side}
-    paired.compare({side: known[side] for side in SIDES.value})
+    makers = {"jax": jax_side, "torch": torch_side}
+    paired.compare({side: makers[side] for side in SIDES.value})
 
 
 if __name__ == "__main__":

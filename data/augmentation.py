@@ -1,4 +1,4 @@
-"""Random changes of images that leave what is on them the same; traceable, and pure functions of a key.
+"""Changes of images that leave what is on them the same; traceable, and pure functions of their arguments.
 
 Axes: B batch, height, width, C channels.
 """
@@ -6,18 +6,18 @@ Axes: B batch, height, width, C channels.
 import jax
 import jax.numpy as jnp
 
-from data.order import mixed
+from data.order import hash_integers
 
 
-def translated(key, images, max_shift):
+def translate_images(key, images, max_shift):
     """Each image moved by up to ``max_shift`` pixels along each axis, uniformly; what enters is mirrored at the edge.
 
     images [B, height, width, C], of any dtype. The edge itself is not repeated (numpy's mode "reflect").
     """
-    return shifted(images, *jax.random.randint(key, (2, len(images)), -max_shift, max_shift + 1))
+    return shift_images(images, *jax.random.randint(key, (2, len(images)), -max_shift, max_shift + 1))
 
 
-def shifted(images, down_B, right_B):
+def shift_images(images, down_B, right_B):
     """Each image moved down and to the right by its own number of pixels (integers), mirrored at the edge."""
 
     def sources(size, shift_B):
@@ -29,48 +29,22 @@ def shifted(images, down_B, right_B):
     return images[jnp.arange(len(images))[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :]]
 
 
-def mirrored(images, mask_B):
+def mirror_images(images, mask_B):
     """The images where the mask is true mirrored left to right."""
     return jnp.where(mask_B[:, None, None, None], images[:, :, ::-1], images)
 
 
-def randomly_mirrored(key, images):
-    """Each image mirrored left to right or not, with probability one half."""
-    return mirrored(images, jax.random.bernoulli(key, 0.5, (len(images),)))
-
-
-def alternately_mirrored(images, seed, rows_B, epochs_B):
+def mirror_alternately(images, seed, rows_B, epochs_B):
     """Each image mirrored in every second epoch: in even or in odd ones, as a hash of the seed and its number says.
 
     Within any two epochs in a row a network sees both sides of each image, which random mirroring leaves to chance
     (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3.6).
 
     Args:
-      rows_B, epochs_B: which example of the data set it is and in which epoch, of ``data.order.batch_rows``.
+      rows_B: number of each image in the data set, and epochs_B: the epoch that it is drawn in; both as
+        ``data.order.batch_rows`` returns them.
     """
-    return mirrored(images, (mixed(seed, rows_B) + epochs_B.astype(jnp.uint32)) % 2 == 1)
-
-
-def cutout(key, images, size, fill=0):
-    """Each image with a square of ``size`` x ``size`` pixels set to ``fill`` (DeVries and Taylor 2017).
-
-    The square's place is uniform among those that lie in the image as a whole. ``fill`` is a number or [C]. Raises
-    ValueError where the square is larger than the image.
-    """
-    if size > min(images.shape[1:3]):
-        raise ValueError(f"cutout of {size} x {size} from images of {images.shape[1]} x {images.shape[2]}")
-    if not size:
-        return images
-
-    def inside(key, length):
-        start_B1 = jax.random.randint(key, (len(images), 1), 0, length - size + 1)
-        position = jnp.arange(length)
-        return (position >= start_B1) & (position < start_B1 + size)
-
-    row_key, column_key = jax.random.split(key)
-    rows_BH, columns_BW = inside(row_key, images.shape[1]), inside(column_key, images.shape[2])
-    mask = (rows_BH[:, :, None] & columns_BW[:, None, :])[..., None]
-    return jnp.where(mask, jnp.asarray(fill, images.dtype), images)
+    return mirror_images(images, (hash_integers(seed, rows_B) + epochs_B.astype(jnp.uint32)) % 2 == 1)
 
 
 def six_views(images):
@@ -82,6 +56,6 @@ def six_views(images):
     views = []
     for shift, weight in ((0, 1 / 4), (-1, 1 / 8), (1, 1 / 8)):
         shift_B = jnp.full(len(images), shift)
-        moved = shifted(images, shift_B, shift_B)
+        moved = shift_images(images, shift_B, shift_B)
         views += [(weight, moved), (weight, moved[:, :, ::-1])]
     return views

@@ -19,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from data import tfds_builders
-from data.order import permuted
+from data.order import permute
 
 DIGITS = "digits"
-# The files by which a local copy is known, of what a builder of ours makes of it.
+# Data sets that a builder of ours makes from a local copy, each with the files by which the copy is known.
 LOCAL_COPIES = {"cifar10_jpeg": ("train.npz", "test.npz"), "cifar10_binary": ("cifar-10-binary.tar.gz",)}
-SAME = {"cifar10": ("cifar10", "cifar10_binary", "cifar10_jpeg")}
-# Of what an entry of the cache means: raise it whenever the same files give other arrays.
-FORMAT = 1
+# Names under which one data set is known: that of TFDS, then those of local copies.
+ALIASES = {"cifar10": ("cifar10", "cifar10_binary", "cifar10_jpeg")}
+CACHE_FORMAT = 1  # raise it whenever the same files give other arrays
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Images:
     source: str  # which data set, such as "cifar10_jpeg"
 
     def arrays(self):
-        """{name: array} of the four arrays, to be kept on the device."""
+        """The four arrays by name, to be kept on the device."""
         return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
     @property
     def sha256(self):
-        """Of the four arrays."""
+        """The SHA-256 of the four arrays, their names and their shapes."""
         sha = hashlib.sha256()
         for name, array in sorted(self.arrays().items()):
             sha.update(f"{name} {array.shape} ".encode())
@@ -68,26 +68,26 @@ def load(dataset=DIGITS, data_dir=None, image_shape=(32, 32, 3), num_classes=10)
     Args:
       data_dir: default $TFDS_DATA_DIR, else ~/tensorflow_datasets. No network is asked.
       image_shape: (height, width, channels) that the model is made for.
-      num_classes: of the model.
+      num_classes: number of classes that the model is made for.
     Raises:
       ValueError: an unknown name, a data set that has not been prepared (with the command that prepares it), a damaged
         archive or image (with the file and its index in it), images of another shape or more classes than given.
     """
     if dataset == DIGITS:
-        images = _digits(image_shape)
+        images = _read_digits(image_shape)
     else:
         folder = Path(data_dir).expanduser() if data_dir else tfds_builders.data_dir()
-        images = _of_files(dataset, folder)
+        images = _read_files(dataset, folder)
     _check(images, dataset, image_shape, num_classes)
     return images
 
 
 def _check(images, dataset, image_shape, num_classes):
-    found = images.train_images.shape[1:]
-    if found != tuple(image_shape):
-        found, wanted = (" x ".join(map(str, shape)) for shape in (found, image_shape))
+    shape = images.train_images.shape[1:]
+    if shape != tuple(image_shape):
+        given, wanted = (" x ".join(map(str, sides)) for sides in (shape, image_shape))
         raise ValueError(
-            f"the images of dataset={dataset} are {found} (height, width, channels), and the model is made for {wanted}"
+            f"the images of dataset={dataset} are {given} (height, width, channels), and the model is made for {wanted}"
         )
     if len(images.class_names) != num_classes:
         raise ValueError(f"dataset={dataset} has {len(images.class_names)} classes, and the model {num_classes}")
@@ -96,7 +96,7 @@ def _check(images, dataset, image_shape, num_classes):
 # --- Digits.
 
 
-def _digits(image_shape):
+def _read_digits(image_shape):
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -105,33 +105,33 @@ def _digits(image_shape):
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     scaled = [np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR)) for one in pixels]
     images, labels = np.repeat(np.stack(scaled)[..., None], channels, axis=-1), digits.target.astype(np.int32)
-    order = _shuffled(len(images))
+    order = _random_order(len(images))
     held_out, kept = order[: len(order) // 5], order[len(order) // 5 :]
     names = tuple(map(str, digits.target_names))
     return Images(images[kept], labels[kept], images[held_out], labels[held_out], names, DIGITS)
 
 
-def _shuffled(size):
+def _random_order(size):
     return np.random.Generator(np.random.PCG64(0)).permutation(size)
 
 
 # --- Data sets on disk.
 
 
-def _of_files(dataset, folder):
+def _read_files(dataset, folder):
     """The data set from a local copy, or as TFDS has prepared it, decoded or from the cache."""
-    for name in SAME.get(dataset, (dataset,)):
+    for name in ALIASES.get(dataset, (dataset,)):
         for place in (folder, folder / name):
             if name in LOCAL_COPIES and all((place / file).is_file() for file in LOCAL_COPIES[name]):
                 files = [place / file for file in LOCAL_COPIES[name]]
-                return _cached(name, files, lambda name=name, place=place: _prepared(name, place))
-    for name in SAME.get(dataset, (dataset,)):
+                return _read_cached(name, files, lambda name=name, place=place: _prepare(name, place))
+    for name in ALIASES.get(dataset, (dataset,)):
         base = folder / re.split("[/:]", name)[0]
         if base.is_dir():
             files = sorted(path for path in base.rglob("*") if path.is_file())
-            return _cached(name, files, lambda name=name: _decoded(name, folder))
+            return _read_cached(name, files, lambda name=name: _decode(name, folder))
     hint = ""
-    if dataset in SAME["cifar10"]:
+    if dataset in ALIASES["cifar10"]:
         (*jpeg_files,), (archive,) = LOCAL_COPIES["cifar10_jpeg"], LOCAL_COPIES["cifar10_binary"]
         hint = f"; or give as --data_dir a folder with {' and '.join(jpeg_files)}, or with {archive}"
     try:
@@ -140,31 +140,31 @@ def _of_files(dataset, folder):
         raise ValueError(f"{error}{hint}") from error
 
 
-def _prepared(name, place):
+def _prepare(name, place):
     """The arrays of a local copy, by way of our builder."""
     _check_archives(name, place)
     print(f"data: preparing {name} of {place}, this once", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.redirect_stdout(io.StringIO()):  # where TFDS speaks of a download
             tfds_builders.prepare(name, place, folder)
-        return _decoded(name, folder, place)
+        return _decode(name, folder, place)
 
 
 def _check_archives(name, place):
     """Reads the archives first: TFDS buries what is wrong with them."""
     if name == "cifar10_jpeg":
-        from data.tfds_builders.cifar10_jpeg.cifar10_jpeg_dataset_builder import packed
+        from data.tfds_builders.cifar10_jpeg.cifar10_jpeg_dataset_builder import read_archive
 
         for file in LOCAL_COPIES[name]:
-            packed(place / file)
+            read_archive(place / file)
     if name == "cifar10_binary":
-        from data.tfds_builders.cifar10_binary.cifar10_binary_dataset_builder import unpacked
+        from data.tfds_builders.cifar10_binary.cifar10_binary_dataset_builder import read_archive
 
         for split in ("train", "test"):
-            unpacked(place / LOCAL_COPIES[name][0], split)
+            read_archive(place / LOCAL_COPIES[name][0], split)
 
 
-def _decoded(name, folder, local_copy=None):
+def _decode(name, folder, local_copy=None):
     """The Images of a prepared TFDS data set."""
     import tensorflow_datasets as tfds
 
@@ -183,21 +183,24 @@ def _decoded(name, folder, local_copy=None):
             examples = enumerate(example for _, example in examples)
         images, labels = [], []
         for index, example in examples:
-            where = f"{name} in {folder}, {split}" if local_copy is None else _file_of(name, split, local_copy)
-            images.append(_pixels(example["image"], f"{where}, image {index}", images))
+            where = f"{name} in {folder}, {split}" if local_copy is None else _source_file(name, split, local_copy)
+            images.append(_decode_pixels(example["image"], f"{where}, image {index}", images))
             labels.append(example["label"])
-        order = _shuffled(len(images))
+        order = _random_order(len(images))
         arrays[f"{split}_images"] = np.stack(images)[order]
         arrays[f"{split}_labels"] = np.asarray(labels, np.int32)[order]
     return Images(**arrays, class_names=tuple(features["label"].names), source=name)
 
 
-def _file_of(name, split, local_copy):
+def _source_file(name, split, local_copy):
     return local_copy / f"{split}.npz" if name == "cifar10_jpeg" else f"{local_copy / LOCAL_COPIES[name][0]}, {split}"
 
 
-def _pixels(content, where, before):
-    """An image's bytes [height, width, C], of the shape of those before it; raises ValueError where it has none."""
+def _decode_pixels(content, where, before):
+    """An image's bytes [height, width, C].
+
+    Raises ValueError where ``content`` cannot be decoded, or has another shape than the images ``before`` it.
+    """
     from PIL import Image
 
     if isinstance(content, bytes):
@@ -216,9 +219,9 @@ def _pixels(content, where, before):
 # --- The cache: one file an entry, that appears whole by renaming.
 
 
-def _cached(name, files, make):
+def _read_cached(name, files, make):
     """The Images of these files, from the cache or made and kept there."""
-    sha = hashlib.sha256(f"{FORMAT} {name}".encode())
+    sha = hashlib.sha256(f"{CACHE_FORMAT} {name}".encode())
     for path in files:
         with open(path, "rb") as file:
             sha.update(hashlib.file_digest(file, "sha256").digest())
@@ -226,11 +229,11 @@ def _cached(name, files, make):
     entry = folder / f"{name.replace('/', '-').replace(':', '-')}-{sha.hexdigest()[:32]}.npz"
     try:
         with np.load(entry, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in arrays.files}
-        names, source = tuple(map(str, found.pop("class_names"))), str(found.pop("source"))
-        return Images(**found, class_names=names, source=source)
+            fields = {key: arrays[key] for key in arrays.files}
+        names, source = tuple(map(str, fields.pop("class_names"))), str(fields.pop("source"))
+        return Images(**fields, class_names=names, source=source)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        pass  # none, or a damaged one: made anew
+        pass  # there is no entry, or it is damaged: it is made anew
     images = make()
     with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
         folder.mkdir(parents=True, exist_ok=True)
@@ -240,11 +243,11 @@ def _cached(name, files, make):
     return images
 
 
-# --- What training does with them; traceable.
+# --- What training does with images; traceable, except where numpy is named.
 
 
 def channel_moments(images):
-    """Mean [C] and deviation [C] of the channels, of 1 = a byte of 255 (numpy, of the training images)."""
+    """Mean [C] and standard deviation [C] of each channel of the images, where a byte of 255 counts as 1 (numpy)."""
     flat = images.reshape(-1, images.shape[-1])
     counts = np.stack([np.bincount(channel, minlength=256) for channel in flat.T])  # exact, and no large array
     values = np.arange(256) / 255
@@ -252,21 +255,21 @@ def channel_moments(images):
     return mean.astype(np.float32), np.sqrt(counts @ values**2 / len(flat) - mean**2).astype(np.float32)
 
 
-def standardized(images, mean, deviation, dtype=jnp.float32):
-    """Bytes [..., C] as numbers of mean 0 and deviation 1 for each channel, given the moments of 1 = 255."""
+def standardize(images, mean, deviation, dtype=jnp.float32):
+    """Bytes [..., C] as numbers of mean 0 and deviation 1 in each channel, given its moments by ``channel_moments``."""
     # One multiplication and one addition an entry.
     deviation = jnp.maximum(jnp.asarray(deviation, dtype), 1e-6)
     return images.astype(dtype) * (1 / (255 * deviation)) - jnp.asarray(mean, dtype) / deviation
 
 
 class ByClass(NamedTuple):
-    """Which examples are of each class."""
+    """The numbers of the examples of each class."""
 
     rows_KN: np.ndarray  # the examples of each class, then zeros; N as many as the largest class has
     counts_K: np.ndarray
 
 
-def by_class(labels, size):
+def group_by_class(labels, size):
     """Examples by class, for ``balanced_rows`` of subsets of ``size`` (numpy).
 
     Raises ValueError where a class has too few examples.
@@ -288,11 +291,11 @@ def balanced_rows(classes, positions, seed, draw):
     A pure function of the seed and the number of the draw, traceable; no two positions have the same example.
 
     Args:
-      classes: of ``by_class``.
+      classes: as ``group_by_class`` returns them.
       positions: integers in 0 ... size - 1; ``seed`` and ``draw`` broadcast with them.
     """
     count = len(classes.counts_K)
     label, rank = positions % count, positions // count
     return jnp.asarray(classes.rows_KN)[
-        label, permuted(rank, jnp.asarray(classes.counts_K)[label], seed, draw * count + label)
+        label, permute(rank, jnp.asarray(classes.counts_K)[label], seed, draw * count + label)
     ]

@@ -8,22 +8,22 @@ import jax.numpy as jnp
 ROUNDS = 24
 
 
-def _mixed(x):
+def _scramble(x):
     """Scrambles 32 bits: the finalizer of MurmurHash3 (Appleby 2011), a bijection."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)
 
 
-def mixed(*numbers):
-    """A hash of integers (arrays that broadcast) to 32 bits, uint32: the same numbers always give the same."""
+def hash_integers(*numbers):
+    """A hash of integers (arrays that broadcast) to 32 bits, uint32: the same integers always give the same hash."""
     state = jnp.uint32(0x9E3779B9)
     for number in numbers:
-        state = _mixed((state ^ jnp.asarray(number).astype(jnp.uint32)) * jnp.uint32(5) + jnp.uint32(0xE6546B64))
+        state = _scramble((state ^ jnp.asarray(number).astype(jnp.uint32)) * jnp.uint32(5) + jnp.uint32(0xE6546B64))
     return state
 
 
-def permuted(positions, num_examples, seed, epoch):
+def permute(positions, num_examples, seed, epoch):
     """Where the epoch's permutation of 0 ... N - 1 takes the positions: int32, of the positions' shape.
 
     The "swap-or-not" shuffle (Hoang, Morris and Rogaway 2012, section 3): each round pairs x with K - x modulo N and
@@ -35,10 +35,10 @@ def permuted(positions, num_examples, seed, epoch):
       seed, epoch: integers, or arrays of the positions' shape.
     """
     size, x = jnp.uint32(num_examples), jnp.asarray(positions).astype(jnp.uint32)
-    key = mixed(seed, epoch)
+    key = hash_integers(seed, epoch)
     for round_number in range(ROUNDS):
-        partner = (mixed(key, round_number) % size + size - x) % size
-        swap = mixed(key, round_number, jnp.maximum(x, partner)) & 1
+        partner = (hash_integers(key, round_number) % size + size - x) % size
+        swap = hash_integers(key, round_number, jnp.maximum(x, partner)) & 1
         x = jnp.where(swap == 1, partner, x)
     return x.astype(jnp.int32)
 
@@ -53,4 +53,4 @@ def batch_rows(seed, step, batch_size, num_examples):
     turns, rest = jnp.divmod(jnp.asarray(step, jnp.int32), num_examples)
     position = rest * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
     epochs = turns * batch_size + position // num_examples
-    return permuted(position % num_examples, num_examples, seed, epochs), epochs
+    return permute(position % num_examples, num_examples, seed, epochs), epochs

@@ -1,4 +1,4 @@
-"""Tokenizers: text to ids and back, by characters, bytes, words or sentencepiece's subwords.
+"""Tokenizers: text to ids and back, by characters, bytes, words or the subwords of `data.subwords`.
 
 A tokenizer is a frozen dataclass with the same five members whatever its kind:
 
@@ -8,34 +8,36 @@ A tokenizer is a frozen dataclass with the same five members whatever its kind:
     decode(ids)     text
     piece(id)       what to show for an id
 
-``train`` makes one from texts, ``dumps`` and ``loads`` keep it as bytes.
+`train` makes one from texts, `dumps` and `loads` keep it as bytes.
 """
 
 import base64
 import binascii
-import io
+import inspect
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-FILE = "tokenizer.json"  # how a run keeps its tokenizer
+from data.ids import check_ids
+from data.subwords import SentencePiece, train_sentencepiece
+
+FILE = "tokenizer.json"  # the name of the file in which a run keeps its tokenizer
 UNKNOWN, END = "<unk>", "<eos>"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-WORD_PATTERNS = {"spaces": r"\S+", "punctuation": r"\w+|[^\w\s]"}
-# A vocabulary changes little with more text than this, and training one takes time in proportion.
-LEARNT_CHARACTERS = 100_000_000
+WORD_SPLITS = ("spaces", "punctuation")
+WORD_OR_MARK = re.compile(r"\w+|[^\w\s]|\n")
 # A tokenizer of another format would be read wrongly: raise this with every change of `dumps`.
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Characters:
-    """One id a character, in the order of code points; with ``unknown`` a last id stands for all others."""
+    """One id for each character, in the order of code points; with ``unknown`` a last id stands for all others."""
 
     characters: str
     unknown: bool = False
@@ -43,7 +45,7 @@ class Characters:
 
     @property
     def vocab_size(self):
-        """Ids: one a character, and one of the unknown ones if there is one."""
+        """The number of characters, and one more where an id stands for the unknown ones."""
         return len(self.characters) + self.unknown
 
     @cached_property
@@ -78,7 +80,7 @@ class Characters:
 
 @dataclass(frozen=True)
 class Bytes:
-    """One id a byte of UTF-8."""
+    """One id for each byte of UTF-8."""
 
     vocab_size = 256
     end = None
@@ -92,16 +94,16 @@ class Bytes:
         return _checked(ids, 256).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def piece(self, id):
-        """The character of an ASCII byte, else the byte as <0xE9>."""
+        """The character of an ASCII byte; any other byte as <0xE9>."""
         return chr(id) if id < 128 else f"<0x{id:02X}>"
 
 
 @dataclass(frozen=True)
 class Words:
-    """One id a word, falling in frequency after <unk> (0) and <eos> (1), which stands for the end of a line.
+    """One id for each word, the most frequent first, after <unk> (0) and <eos> (1), which stands for the end of a line.
 
-    ``split`` says what a word is: "spaces" takes what stands between white space, for text that is tokenized already;
-    "punctuation" also sets punctuation marks apart.
+    ``split`` says what a word is: with "spaces" it is what stands between white space, for text that is tokenized
+    already; with "punctuation" every punctuation mark is a word too.
     """
 
     words: tuple[str, ...]
@@ -110,7 +112,7 @@ class Words:
 
     @property
     def vocab_size(self):
-        """Words, with <unk> and <eos>."""
+        """The number of words, <unk> and <eos> included."""
         return len(self.words)
 
     @cached_property
@@ -133,64 +135,24 @@ class Words:
         return self.words[id]
 
 
-@dataclass(frozen=True)
-class SentencePiece:
-    """Subwords of a sentencepiece model, given as its serialized bytes (Kudo and Richardson 2018)."""
-
-    model: bytes
-
-    @cached_property
-    def processor(self):
-        """The sentencepiece processor of the model."""
-        from sentencepiece import SentencePieceProcessor
-
-        try:
-            return SentencePieceProcessor(model_proto=self.model)
-        except RuntimeError as error:
-            raise ValueError("this is not a sentencepiece model, or it is damaged") from error
-
-    @property
-    def vocab_size(self):
-        """Pieces, with the special ones."""
-        return self.processor.vocab_size()
-
-    @property
-    def end(self):
-        """The id of </s>, or None where the model has none."""
-        return self.processor.eos_id() if self.processor.eos_id() >= 0 else None
-
-    def encode(self, text):
-        """Ids of the pieces, int32 [N]."""
-        return np.array(self.processor.encode(text), np.int32)
-
-    def decode(self, ids):
-        """The text of the pieces, without special ones. Raises ValueError for an id outside the vocabulary."""
-        return self.processor.decode(_checked(ids, self.vocab_size).tolist())
-
-    def piece(self, id):
-        """The piece, in which U+2581 stands for a space."""
-        return self.processor.id_to_piece(int(id))
-
-
 Tokenizer = Characters | Bytes | Words | SentencePiece
-KINDS = ("char", "byte", "word", "sentencepiece")
 
 
 def train(kind: str, texts: Iterable[str], **settings) -> Tokenizer:
-    """The tokenizer of ``kind`` (char, byte, word, sentencepiece) learnt from the texts.
+    """The tokenizer of a kind (char, byte, word or sentencepiece), trained on the texts.
 
-    Settings: those of `characters`, `words` and `sentencepiece`. Raises ValueError for an unknown kind or setting.
+    Settings are the keywords of `train_characters`, `train_words` and `data.subwords.train_sentencepiece`; bytes have
+    none. Raises ValueError for an unknown kind or setting.
     """
-    makers = {"char": characters, "byte": lambda texts: Bytes(), "word": words, "sentencepiece": sentencepiece}
-    if kind not in makers:
-        raise ValueError(f"tokenizer={kind!r} is not one of {', '.join(KINDS)}")
-    known = SETTINGS[kind]
+    if kind not in TRAINERS:
+        raise ValueError(f"tokenizer={kind!r} is not one of {', '.join(TRAINERS)}")
+    known = list(inspect.signature(TRAINERS[kind]).parameters)[1:]
     if wrong := [name for name in settings if name not in known]:
         raise ValueError(f"a {kind} tokenizer has no setting {wrong[0]!r}; it has: {', '.join(known) or 'none'}")
-    return makers[kind](texts, **settings)
+    return TRAINERS[kind](texts, **settings)
 
 
-def characters(texts, min_count=1, unknown=None):
+def train_characters(texts, min_count=1, unknown=None):
     """Characters that the texts hold at least ``min_count`` times; an <unk> for the rest where ``unknown`` is true.
 
     By default there is an <unk> where ``min_count`` leaves characters of the texts out. Raises ValueError for texts
@@ -206,80 +168,31 @@ def characters(texts, min_count=1, unknown=None):
     return Characters("".join(map(chr, kept)), len(kept) < len(counts) if unknown is None else unknown)
 
 
-def words(texts, min_count=1, vocab_size=0, split="spaces"):
+def train_words(texts, min_count=1, vocab_size=0, split="spaces"):
     """Words that the texts hold at least ``min_count`` times, or the ``vocab_size`` most frequent (0: no limit).
 
-    Ids fall in frequency, ties in the order of code points; <unk> and <eos> come first. Raises ValueError for a
-    vocabulary of fewer than three and for an unknown way to ``split``.
+    The most frequent words come first, equally frequent ones in the order of code points; <unk> and <eos> come before
+    them all. Raises ValueError for a vocabulary of fewer than three and for an unknown way to ``split``.
     """
-    if split not in WORD_PATTERNS:
-        raise ValueError(f"split={split!r} is not one of {', '.join(WORD_PATTERNS)}")
+    if split not in WORD_SPLITS:
+        raise ValueError(f"split={split!r} is not one of {', '.join(WORD_SPLITS)}")
     if vocab_size and vocab_size < 3:
         raise ValueError(f"vocab_size={vocab_size} must be 0 or at least 3: {UNKNOWN}, {END} and a word")
     counts = Counter()
     for text in texts:
         counts.update(_words(text, split))
-    found = [(word, count) for word, count in counts.items() if word not in (UNKNOWN, END) and count >= min_count]
-    ranked = [word for word, _ in sorted(found, key=lambda pair: (-pair[1], pair[0]))]
+    kept = [(word, count) for word, count in counts.items() if word not in (UNKNOWN, END) and count >= min_count]
+    ranked = [word for word, _ in sorted(kept, key=lambda pair: (-pair[1], pair[0]))]
     if not ranked:
         raise ValueError(f"no word occurs {min_count} times in the training text: there is nothing to tokenize")
     return Words((UNKNOWN, END, *ranked[: vocab_size - 2 if vocab_size else None]), split)
 
 
-def sentencepiece(texts, vocab_size=4096, model_type="bpe", byte_fallback=True, character_coverage=1.0, exact=True):
-    """A sentencepiece model trained on the lines of the texts.
-
-    Args:
-      texts:              texts, of which the first 100 million characters are learnt from; or {line: how often it
-                          occurs}, which is faster where lines repeat. Lines of the latter have no tab.
-      vocab_size:         pieces, with <unk>, <s>, </s>, and the bytes of ``byte_fallback``.
-      model_type:         "bpe" (Sennrich et al. 2016) or "unigram" (Kudo 2018).
-      byte_fallback:      whether characters outside the vocabulary become bytes; else they are <unk>.
-      character_coverage: share of the text's characters that get a piece of their own.
-      exact:              whether decoding gives the text back to the byte: no normalization, every space and line feed
-                          kept (only a U+2581, sentencepiece's sign for a space, comes back as one). Else as
-                          sentencepiece does by default: NFKC, white space collapsed, and each line begun by a space,
-                          so that a word has the same pieces wherever it stands.
-
-    Raises:
-      ValueError: a vocabulary that the text cannot fill, or too small for its characters.
-    """
-    from sentencepiece import SentencePieceTrainer
-
-    if model_type not in ("bpe", "unigram"):
-        raise ValueError(f"model_type={model_type!r} is not bpe or unigram")
-    manner = {}
-    if exact:
-        manner = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False, "add_dummy_prefix": False}
-        manner |= {"user_defined_symbols": ["\n"], "allow_whitespace_only_pieces": True}
-    lines = (line for text in _at_most(texts, LEARNT_CHARACTERS) for line in text.split("\n") if line.strip())
-    if isinstance(texts, Mapping):
-        manner["input_format"] = "tsv"
-        lines = (f"{line}\t{count}" for line, count in texts.items())
-    model = io.BytesIO()
-    try:
-        SentencePieceTrainer.train(
-            sentence_iterator=lines,
-            model_writer=model,
-            vocab_size=vocab_size,
-            model_type=model_type,
-            byte_fallback=byte_fallback,
-            character_coverage=character_coverage,
-            max_sentence_length=1 << 30,
-            num_threads=1,
-            minloglevel=2,
-            **manner,
-        )
-    except RuntimeError as error:
-        raise ValueError(_sentencepiece_error(str(error), vocab_size)) from error
-    return SentencePiece(model.getvalue())
-
-
-SETTINGS = {
-    "char": ("min_count", "unknown"),
-    "byte": (),
-    "word": ("min_count", "vocab_size", "split"),
-    "sentencepiece": ("vocab_size", "model_type", "byte_fallback", "character_coverage", "exact"),
+TRAINERS = {
+    "char": train_characters,
+    "byte": lambda texts: Bytes(),
+    "word": train_words,
+    "sentencepiece": train_sentencepiece,
 }
 
 
@@ -318,14 +231,6 @@ def loads(content: bytes) -> Tokenizer:
         raise ValueError(f"this is no tokenizer that this version can read: {error}") from error
 
 
-def _at_most(texts, num_characters):
-    for text in texts:
-        yield text[:num_characters]
-        num_characters -= len(text)
-        if num_characters <= 0:
-            break
-
-
 def _code_points(text):
     return np.frombuffer(text.encode("utf-32-le"), "<u4")
 
@@ -335,26 +240,15 @@ def _text(points):
 
 
 def _words(text, split):
-    pattern = re.compile(f"{WORD_PATTERNS[split]}|\n") if split != "spaces" else None
-    if pattern:
-        return [END if word == "\n" else word for word in pattern.findall(text)]
+    """The words of a text, with END for every line feed."""
+    if split == "punctuation":
+        return [END if word == "\n" else word for word in WORD_OR_MARK.findall(text)]
     lines = text.split("\n")
     return [word for line in lines[:-1] for word in (*line.split(), END)] + lines[-1].split()
 
 
 def _checked(ids, vocab_size):
+    """The ids as int64 [N]; raises ValueError where one lies outside the vocabulary."""
     ids_N = np.asarray(ids).reshape(-1)
-    if ids_N.size and not (ids_N.min() >= 0 and ids_N.max() < vocab_size):
-        raise ValueError(f"ids must lie in 0 ... {vocab_size - 1}: found {ids_N.min()} ... {ids_N.max()}")
+    check_ids(ids_N, vocab_size)
     return ids_N.astype(np.int64)
-
-
-def _sentencepiece_error(message, vocab_size):
-    if match := re.search(r"too high \(\d+\).*<= (\d+)", message):
-        return f"vocab_size={vocab_size} is more than the training text supports: take at most {match[1]}, or more text"
-    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        return (
-            f"vocab_size={vocab_size} is too small for the text's characters and the special pieces: take at least "
-            f"{match[1]}, or a lower character_coverage"
-        )
-    return f"sentencepiece refused the training text: {' '.join(message.split())[:200]}"

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import jax
@@ -17,11 +18,12 @@ import numpy as np
 
 from data import corpora, tokenizers
 from data.corpora import SPLITS
+from data.ids import check_ids, smallest_type
 from data.tokenizers import Tokenizer
 
 # Larger arrays stay on disk and are read as they are used.
 MEMORY_MAPPED_BYTES = 64 * 2**20
-# Of what an entry of the cache means: raise it whenever the same text and settings give other tokens.
+# The version of the cache: raise it whenever the same text and settings give other tokens.
 FORMAT = 1
 
 
@@ -42,12 +44,12 @@ class Tokens:
 
     @property
     def vocab_size(self):
-        """Ids of the tokenizer."""
+        """The number of the tokenizer's ids."""
         return self.tokenizer.vocab_size
 
     @property
     def facts(self):
-        """{name: value} that say which tokens these are."""
+        """{name: value} that say which tokens these are, for a run's config.json."""
         return {
             "corpus": self.corpus,
             "sha256": self.sha256,
@@ -65,12 +67,13 @@ def prepare(
     corpus: str,
     tokenizer: str = "char",
     *,
-    context_length: int = 0,
-    data_dir: str | None = None,
-    test_share: float = 0.0,
+    tokenizer_size: int | None = None,
+    split: str | None = None,
     max_characters: int = 0,
+    context_length: int = 0,
     test_corpus: str = "",
-    **settings,
+    test_share: float = 0.0,
+    data_dir: str | None = None,
 ) -> Tokens:
     """The corpus of that name or path as tokens of a tokenizer trained on its training split only.
 
@@ -80,39 +83,71 @@ def prepare(
     text has characters that the training text has not.
 
     Args:
-      corpus:         see `data.corpora.load`; so are data_dir, test_share, max_characters and test_corpus.
+      corpus:         a name or a path, see `data.corpora.load`; so are max_characters, test_corpus, test_share and
+                      data_dir.
       tokenizer:      char, byte, word or sentencepiece.
+      tokenizer_size: vocabulary of a word tokenizer (0: every word) or a sentencepiece tokenizer; others ignore it.
+      split:          what a word tokenizer takes for a word, see `data.tokenizers.Words`; others ignore it.
       context_length: if given, each split that is not empty must hold a window of it.
-      settings:       of the tokenizer, see `data.tokenizers.train`.
+
+    A tokenizer_size or split of None leaves the tokenizer its default.
 
     Raises:
-      ValueError: what `load` and `train` raise, and a split shorter than context_length + 1.
+      ValueError: what `data.corpora.load` and `data.tokenizers.train` raise, and for a split shorter than
+        context_length + 1.
     """
     text = corpora.load(corpus, data_dir, test_share=test_share, max_characters=max_characters, test_corpus=test_corpus)
-    described = {"format": FORMAT, "corpus": text.sha256, "tokenizer": tokenizer, "settings": settings}
-    if tokenizer == "sentencepiece":
-        import sentencepiece
-
-        described["sentencepiece"] = sentencepiece.__version__
-    entry = _cache_folder() / hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
-    found = _read(entry) or _write(entry, *tokenize(text, tokenizer, **settings))
-    arrays, learnt = found
-    num_bytes = {split: sum(len(document.encode("utf-8")) for document in text[split]) for split in SPLITS}
-    tokens = Tokens(**arrays, tokenizer=learnt, corpus=corpus, sha256=text.sha256, num_bytes=num_bytes)
-    for split in SPLITS:
-        check_length(tokens[split], context_length, f"the {split} split of {corpus}", may_be_empty=split != "train")
+    settings = tokenizer_settings(tokenizer, tokenizer_size, split)
+    entry = _cache_folder() / _entry_name(text, tokenizer, settings)
+    arrays, trained = _read(entry) or _write(entry, *tokenize(text, tokenizer, **settings))
+    num_bytes = {name: sum(len(document.encode("utf-8")) for document in text[name]) for name in SPLITS}
+    tokens = Tokens(**arrays, tokenizer=trained, corpus=corpus, sha256=text.sha256, num_bytes=num_bytes)
+    for name in SPLITS:
+        check_length(tokens[name], context_length, f"the {name} split of {corpus}", may_be_empty=name != "train")
     return tokens
 
 
+prepare_once = lru_cache(maxsize=1)(prepare)  # the arms of a run share their text
+
+
+def read_corpus(config, context_length: int = 0) -> Tokens:
+    """The text that an experiment's config asks for, by `prepare`, which says what is raised.
+
+    The config has the fields corpus, tokenizer, tokenizer_size and max_characters, and may have split and test_corpus.
+    """
+    return prepare_once(
+        config.corpus,
+        config.tokenizer,
+        tokenizer_size=config.tokenizer_size,
+        split=getattr(config, "split", None),
+        max_characters=config.max_characters,
+        context_length=context_length,
+        test_corpus=getattr(config, "test_corpus", ""),
+    )
+
+
+def tokenizer_settings(tokenizer, tokenizer_size=None, split=None):
+    """The keywords of `data.tokenizers.train`: those of the two options that are given and that the tokenizer takes."""
+    settings = {}
+    if tokenizer in ("word", "sentencepiece") and tokenizer_size is not None:
+        settings["vocab_size"] = tokenizer_size
+    if tokenizer == "word" and split is not None:
+        settings["split"] = split
+    return settings
+
+
 def tokenize(text: corpora.Corpus, kind: str, **settings) -> tuple[dict[str, np.ndarray], Tokenizer]:
-    """{split: its tokens} and the tokenizer, trained on the training split."""
-    learnt = tokenizers.train(kind, text.train, **settings)
-    if kind == "char" and not learnt.unknown and "unknown" not in settings:
+    """{split: its tokens} and the tokenizer of that kind, trained on the training split; nothing is kept on disk.
+
+    Settings are those of `data.tokenizers.train`.
+    """
+    tokenizer = tokenizers.train(kind, text.train, **settings)
+    if kind == "char" and not tokenizer.unknown and "unknown" not in settings:
         held_out = set().union(*(set(document) for document in (*text.validation, *text.test)))
-        if held_out - set(learnt.characters):
-            learnt = tokenizers.Characters(learnt.characters, unknown=True)
-    arrays = {split: _joined((_document(document, learnt) for document in text[split]), learnt) for split in SPLITS}
-    return arrays, learnt
+        if held_out - set(tokenizer.characters):
+            tokenizer = tokenizers.Characters(tokenizer.characters, unknown=True)
+    arrays = {split: _joined((_document(doc, tokenizer) for doc in text[split]), tokenizer) for split in SPLITS}
+    return arrays, tokenizer
 
 
 def check_length(tokens_N, context_length, what, may_be_empty=False):
@@ -122,12 +157,6 @@ def check_length(tokens_N, context_length, what, may_be_empty=False):
             f"{what} has {len(tokens_N)} tokens, fewer than context_length + 1 = {context_length + 1}: "
             "take a smaller --config.context_length or more text"
         )
-
-
-def check_ids(tokens_N, vocab_size):
-    """Raises ValueError for ids outside 0 ... vocab_size - 1: on a device they would be clamped or give NaN."""
-    if len(tokens_N) and not (tokens_N.min() >= 0 and tokens_N.max() < vocab_size):
-        raise ValueError(f"token ids {tokens_N.min()} ... {tokens_N.max()} do not fit a vocabulary of {vocab_size}")
 
 
 def windows(tokens_N, starts_B, context_length):
@@ -171,12 +200,8 @@ def columns(tokens_N, batch_size):
     return np.asarray(tokens_N[: batch_size * length]).reshape(batch_size, length)
 
 
-def smallest_type(vocab_size):
-    """The smallest unsigned integer type that holds 0 ... vocab_size - 1."""
-    return next(t for t in (np.uint8, np.uint16, np.uint32) if vocab_size - 1 <= np.iinfo(t).max)
-
-
 def _document(document, tokenizer):
+    """Ids of a document, its end included where the tokenizer marks it."""
     if isinstance(tokenizer, tokenizers.Words) and not document.endswith("\n"):
         document += "\n"  # its <eos>
     ids_N = tokenizer.encode(document)
@@ -201,13 +226,23 @@ def _cache_folder():
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "assay" / "tokens"
 
 
+def _entry_name(text, tokenizer, settings):
+    """A hash of what the tokens of a text depend on."""
+    content = {"format": FORMAT, "corpus": text.sha256, "tokenizer": tokenizer, "settings": settings}
+    if tokenizer == "sentencepiece":
+        import sentencepiece
+
+        content["sentencepiece"] = sentencepiece.__version__
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def _sha256(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(entry):
-    """({split: tokens}, tokenizer) of an entry, or None where there is none that is whole."""
+    """({split: tokens}, tokenizer) of an entry, or None where no whole entry is there."""
     try:
         manifest = json.loads((entry / "manifest.json").read_text())
         if any(_sha256(entry / name) != sha256 for name, sha256 in manifest.items()):

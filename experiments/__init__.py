@@ -1,22 +1,78 @@
 """A folder with an experiment.py is an experiment; the folder listing is the registry."""
 
 import importlib
+import sys
 from pathlib import Path
 
 from training.config import closest, from_dict
-from training.experiment import UserError
+from training.experiment import Measurement, UserError
+
+FOLDER = Path(__file__).resolve().parent
+FILE = "experiment.py"
 
 
 def names():
-    """The experiments, in alphabetical order."""
-    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/experiment.py"))
+    """The experiments of this folder, in alphabetical order."""
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{FILE}"))
+
+
+def identify(name):
+    """What a run records of the experiment that ``name`` asks for: its name here, or its folder's absolute path.
+
+    Args:
+      name: an experiment of this folder, or a path to a folder anywhere that has an experiment.py.
+    Raises:
+      UserError: with the closest names.
+    """
+    if name in names():
+        return name
+    folder = Path(name).expanduser().resolve()
+    if (folder / FILE).is_file():
+        return folder.name if folder.parent == FOLDER else str(folder)
+    if "/" in name:
+        raise UserError(f"{name} is no experiment: it must be a folder with {FILE} in it")
+    raise UserError(f"unknown experiment {name!r}{closest(name, names())}")
 
 
 def load(name):
-    """The ``Experiment`` that a folder's experiment.py defines; raises UserError with the closest names."""
-    if name not in names():
-        raise UserError(f"unknown experiment {name!r}{closest(name, names())}")
-    return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT
+    """The ``Experiment`` that a folder's experiment.py defines.
+
+    Raises:
+      UserError: what ``identify`` raises; a folder whose name no module can have, or another module has; a file that
+        defines no EXPERIMENT.
+    """
+    name = identify(name)
+    module = import_outside(Path(name)) if "/" in name else importlib.import_module(f"experiments.{name}.experiment")
+    if not hasattr(module, "EXPERIMENT"):
+        raise UserError(f"{module.__file__} defines no EXPERIMENT = Experiment(...)")
+    return module.EXPERIMENT
+
+
+def import_outside(folder):
+    """The module of an experiment.py that lies outside this folder; raises what ``load`` raises."""
+    if not folder.name.isidentifier():
+        raise UserError(f"{folder} is no name for a module: rename the folder, to letters, digits and underscores")
+    # Beside it, so that its files import one another as FOLDER.FILE, as ours do.
+    if str(folder.parent) not in sys.path:
+        sys.path.append(str(folder.parent))
+    clash = UserError(f"{folder} has the name of another module, {folder.name}: rename the folder")
+    try:
+        module = importlib.import_module(f"{folder.name}.experiment")
+    except ModuleNotFoundError as error:
+        if error.name in (folder.name, f"{folder.name}.experiment"):
+            raise clash from error
+        raise
+    if Path(module.__file__).resolve().parent != folder:
+        raise clash
+    return module
+
+
+def load_recorded(workdir, record):
+    """The ``Experiment`` of a run, by its config.json; raises UserError where its folder is no longer there."""
+    name = record["experiment"]
+    if "/" in name and not (Path(name) / FILE).is_file():
+        raise UserError(f"{workdir}/config.json names the experiment {name}, which is not there: bring it back")
+    return load(name)
 
 
 def listing():
@@ -28,57 +84,33 @@ def listing():
             yield f"    --preset={preset}: {about}"
 
 
-def language_model(path, arm=None):
-    """(tokenizer, decoder, variables) of a trained language model, without its corpus; of several seeds, the first.
+def restore(workdir, arm, step=None):
+    """A trained arm, for use in Python.
 
     Args:
-      path: a workdir, an arm's folder or one step's checkpoint.
-      arm: of a workdir; the first that was trained where None.
+      step: which checkpoint; the newest where None.
+    Returns:
+      (model, params, config): a Linen module; its parameters, with a leading axis where the run had several seeds; the
+      arm's config.
     Raises:
-      UserError: the run is none of a language model, there is no such arm, or its files are not of one run.
+      UserError: no such arm or step, or a checkpoint of another model.
+      RunFailed: the checkpoint is damaged.
     """
-    import jax
-    from flax import errors
+    from etils import epath
 
-    from data import tokenizers
-    from training import checkpoint
+    from training import checkpoint, run
+    from training.step import abstract_state
 
-    workdir, found, step = checkpoint.locate(path)
     record = checkpoint.read_run(workdir)
-    experiment = load(record["experiment"])
-    if not experiment.language_model:
-        raise UserError(f"{workdir} is a run of {record['experiment']}, which trains no language model")
-    if found and arm and found != arm:
-        raise UserError(f"--checkpoint={path} is of arm {found}; --arm={arm} is another")
-    arm = found or arm or next((name for name in record["arms"] if checkpoint.steps(workdir / name)), "")
+    experiment = load_recorded(workdir, record)
     if arm not in record["arms"]:
-        raise UserError(f"{workdir} has no trained arm {arm!r}{closest(arm, record['arms'])}")
-    file = workdir / arm / tokenizers.FILE
-    try:
-        tokenizer = tokenizers.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as a tokenizer: {error}") from error
-    trained = record.get("data", {}).get(arm, {}).get("vocab_size", tokenizer.vocab_size)
-    if trained != tokenizer.vocab_size:
-        raise UserError(f"{file} has {tokenizer.vocab_size} tokens; {arm} was trained with {trained}: it is another's")
-    variables = checkpoint.restore_as_saved(workdir / arm, checkpoint.newest(workdir / arm, step))
-    if record["num_seeds"] > 1:
-        variables = jax.tree.map(lambda x: x[0], variables)
-    arm_config = from_dict(experiment.config, record["arms"][arm])
-    decoder = experiment.language_model(arm_config, tokenizer.vocab_size)[1]
-    try:
-        jax.eval_shape(decoder.advance, variables, decoder.start(1), jax.ShapeDtypeStruct((1, 1), "int32"))
-    except errors.FlaxError as error:
-        raise UserError(
-            f"config.json of {workdir} is not the checkpoint's: {str(error).split(' (https')[0]}"
-        ) from error
-    return tokenizer, decoder, variables
-
-
-def begun(ids, tokenizer, window):
-    """The prompt's ids, filled up to ``window`` by line ends before it, where the vocabulary has them."""
-    try:
-        line_end = tokenizer.encode("\n").tolist()
-    except ValueError:
-        return ids
-    return line_end * (max(window - len(ids), 0) if len(line_end) == 1 else 0) + ids
+        raise UserError(f"{workdir} has no arm {arm!r}{closest(arm, record['arms'])}")
+    config = from_dict(experiment.config, record["arms"][arm])
+    task = run.make_task(experiment, arm, config)
+    if isinstance(task, Measurement):
+        raise UserError(f"arm {arm} of {record['experiment']} trains nothing: there is no model to restore")
+    folder = epath.Path(workdir) / arm
+    variables = checkpoint.restore_variables(
+        folder, checkpoint.newest(folder, step), abstract_state(task, record["num_seeds"])
+    )
+    return task.model, variables["params"], config

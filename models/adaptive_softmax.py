@@ -19,9 +19,9 @@ import numpy as np
 
 from models.losses import token_losses
 
-REDUCTION = 4  # of the width, from one tail to the next (Grave et al. 2017, section 4.3)
-NARROWEST = 4  # width of a tail, at least
-CHUNK = 64  # rows whose tail is computed together
+REDUCTION = 4  # factor by which the width falls from one tail to the next (Grave et al. 2017, section 4.3)
+NARROWEST = 4  # the least width of a tail
+CHUNK = 64  # rows whose tail is computed at once
 # Multiplications and additions that take about as long as the rest of a logit, its exponential and sums: an estimate
 # from the times of head and tails on two CPU cores.
 ELEMENTWISE = 30
@@ -74,35 +74,36 @@ class AdaptiveSoftmax:
         """Cross-entropy [N] in nats of each target, exact; the cost depends on how many targets lie in tails."""
         first = self.cutoffs[0]
         entry_N = targets_N
-        of_tails_N = 0.0
+        tail_losses_N = 0.0
         for i, (low, size, _) in enumerate(self.tails):
             inside_N = (targets_N >= low) & (targets_N < low + size)
             entry_N = jnp.where(inside_N, first + i, entry_N)
             # Rows whose target lies in the tail come first, the others are never looked at.
             order_N = jnp.argsort(~inside_N, stable=True)
-            rows_Nd = _permuted(hidden_ND @ params[f"project_{i}"], order_N)
+            rows_Nd = _permute(hidden_ND @ params[f"project_{i}"], order_N)
             losses_N = losses_of_first(rows_Nd, params[f"tail_{i}"], (targets_N - low)[order_N], inside_N.sum())
-            of_tails_N += _permuted(losses_N, jnp.argsort(order_N))
-        return token_losses(hidden_ND @ params["head"].T, entry_N) + of_tails_N
+            tail_losses_N += _permute(losses_N, jnp.argsort(order_N))
+        return token_losses(hidden_ND @ params["head"].T, entry_N) + tail_losses_N
 
     def log_probabilities(self, params, hidden_ND):
         """Log-probabilities [N, V] of all words."""
-        head_N = jax.nn.log_softmax(hidden_ND @ params["head"].T)
-        found = [head_N[:, : self.cutoffs[0]]]
+        head_NV = jax.nn.log_softmax(hidden_ND @ params["head"].T)
+        parts = [head_NV[:, : self.cutoffs[0]]]
         for i in range(len(self.tails)):
             logits_NC = hidden_ND @ params[f"project_{i}"] @ params[f"tail_{i}"].T
-            found.append(jax.nn.log_softmax(logits_NC) + head_N[:, self.cutoffs[0] + i, None])
-        return jnp.concatenate(found, axis=1)
+            parts.append(jax.nn.log_softmax(logits_NC) + head_NV[:, self.cutoffs[0] + i, None])
+        return jnp.concatenate(parts, axis=1)
 
 
 @jax.custom_vjp
-def _permuted(x_N, order_N):
+def _permute(x_N, order_N):
     """``x_N[order_N]`` of a permutation, whose gradient is a gather by the inverse in place of a slow scatter."""
     return x_N[order_N]
 
 
-_permuted.defvjp(
-    lambda x_N, order_N: (x_N[order_N], order_N), lambda order_N, of_x_N: (of_x_N[jnp.argsort(order_N)], None)
+_permute.defvjp(
+    lambda x_N, order_N: (x_N[order_N], order_N),
+    lambda order_N, grad_N: (grad_N[jnp.argsort(order_N)], None),
 )
 
 
@@ -119,22 +120,22 @@ def _chunk(index, size, *arrays):
     return [jax.lax.dynamic_slice_in_dim(x, index * size, size) for x in arrays]
 
 
-def _padded(x_N):
+def _pad(x_N):
     """Zeros below, so that rows are whole chunks."""
     return jnp.pad(x_N, [(0, -len(x_N) % CHUNK)] + [(0, 0)] * (x_N.ndim - 1))
 
 
 def _losses_forward(rows_Nd, kernel_Cd, targets_N, count):
-    rows, targets = _padded(rows_Nd), _padded(targets_N)
+    rows, targets = _pad(rows_Nd), _pad(targets_N)
 
-    def turn(i, found):
-        losses, normalizers = found
+    def turn(i, written):
+        losses, normalizers = written
         rows_M, targets_M = _chunk(i, CHUNK, rows, targets)
         used_M = i * CHUNK + jnp.arange(CHUNK) < count
         logits_MC = rows_M @ kernel_Cd.T
         normalizers_M = jax.nn.logsumexp(logits_MC, axis=-1)
-        of_targets_M = jnp.take_along_axis(logits_MC, targets_M[:, None], axis=1)[:, 0]
-        losses_M = jnp.where(used_M, normalizers_M - of_targets_M, 0.0)
+        target_logits_M = jnp.take_along_axis(logits_MC, targets_M[:, None], axis=1)[:, 0]
+        losses_M = jnp.where(used_M, normalizers_M - target_logits_M, 0.0)
         put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=i * CHUNK, axis=0)
         return put(losses, losses_M), put(normalizers, normalizers_M)
 
@@ -143,23 +144,23 @@ def _losses_forward(rows_Nd, kernel_Cd, targets_N, count):
     return losses[: len(rows_Nd)], (rows_Nd, kernel_Cd, targets_N, count, normalizers)
 
 
-def _losses_backward(saved, of_losses_N):
+def _losses_backward(saved, grad_losses_N):
     rows_Nd, kernel_Cd, targets_N, count, normalizers = saved
-    rows, targets, of_losses = _padded(rows_Nd), _padded(targets_N), _padded(of_losses_N)
+    rows, targets, grad_losses = _pad(rows_Nd), _pad(targets_N), _pad(grad_losses_N)
 
-    def turn(i, found):
-        of_rows, of_kernel = found
-        rows_M, targets_M, of_losses_M, normalizers_M = _chunk(i, CHUNK, rows, targets, of_losses, normalizers)
-        weights_M = jnp.where(i * CHUNK + jnp.arange(CHUNK) < count, of_losses_M, 0.0)
+    def turn(i, gradients):
+        grad_rows, grad_kernel = gradients
+        rows_M, targets_M, grad_losses_M, normalizers_M = _chunk(i, CHUNK, rows, targets, grad_losses, normalizers)
+        weights_M = jnp.where(i * CHUNK + jnp.arange(CHUNK) < count, grad_losses_M, 0.0)
         logits_MC = rows_M @ kernel_Cd.T
         one_hot_MC = jax.nn.one_hot(targets_M, len(kernel_Cd), dtype=logits_MC.dtype)
-        of_logits_MC = weights_M[:, None] * (jnp.exp(logits_MC - normalizers_M[:, None]) - one_hot_MC)
-        of_rows = jax.lax.dynamic_update_slice_in_dim(of_rows, of_logits_MC @ kernel_Cd, i * CHUNK, 0)
-        return of_rows, of_kernel + of_logits_MC.T @ rows_M
+        grad_logits_MC = weights_M[:, None] * (jnp.exp(logits_MC - normalizers_M[:, None]) - one_hot_MC)
+        grad_rows = jax.lax.dynamic_update_slice_in_dim(grad_rows, grad_logits_MC @ kernel_Cd, i * CHUNK, 0)
+        return grad_rows, grad_kernel + grad_logits_MC.T @ rows_M
 
     start = jnp.zeros_like(rows), jnp.zeros_like(kernel_Cd)
-    of_rows, of_kernel = jax.lax.fori_loop(0, -(-count // CHUNK), turn, start)
-    return of_rows[: len(rows_Nd)], of_kernel, None, None
+    grad_rows, grad_kernel = jax.lax.fori_loop(0, -(-count // CHUNK), turn, start)
+    return grad_rows[: len(rows_Nd)], grad_kernel, None, None
 
 
 losses_of_first.defvjp(_losses_forward, _losses_backward)
@@ -192,7 +193,7 @@ def choose_cutoffs(counts_V, width, most_tails=4, head_share=0.5):
         # A tail's logits are computed twice, forwards and backwards: 4 products where the head has 3.
         return width * narrow[i] + share * (4 / 3 * narrow[i] + ELEMENTWISE) * (high - low)
 
-    found = []
+    cheapest = []
     for num_tails in range(1, min(most_tails, len(candidates)) + 1):
         room = candidates[: len(candidates) - num_tails + 1]
         firsts = [c for c in room if share_V[c] >= head_share] or [room[-1]]
@@ -204,8 +205,8 @@ def choose_cutoffs(counts_V, width, most_tails=4, head_share=0.5):
                 end: min((cost + tail_cost(i, low, end), (*way, end)) for low, (cost, way) in best.items() if low < end)
                 for end in ends
             }
-        found.append(best[V])
-    return tuple(map(int, min(found)[1]))
+        cheapest.append(best[V])
+    return tuple(map(int, min(cheapest)[1]))
 
 
 def zipf_log_probabilities(ids, vocab_size):
@@ -224,8 +225,8 @@ def sampled_losses(key, kernel_VD, bias_V, hidden_ND, targets_N, num_sampled):
     V = len(kernel_VD)
     uniform_K = jax.random.uniform(key, (num_sampled,))
     ids_K = jnp.clip(jnp.exp(uniform_K * jnp.log(V + 1.0)).astype(jnp.int32) - 1, 0, V - 1)
-    of_targets_N = jnp.sum(hidden_ND * kernel_VD[targets_N], axis=-1) + bias_V[targets_N]
+    target_logits_N = jnp.sum(hidden_ND * kernel_VD[targets_N], axis=-1) + bias_V[targets_N]
     weights_K = bias_V[ids_K] - jnp.log(num_sampled) - zipf_log_probabilities(ids_K, V)
-    of_samples_NK = jnp.where(targets_N[:, None] == ids_K, -jnp.inf, hidden_ND @ kernel_VD[ids_K].T + weights_K)
-    both = jnp.concatenate([of_targets_N[:, None], of_samples_NK], axis=1)
-    return jax.nn.logsumexp(both, axis=1) - of_targets_N
+    sample_logits_NK = jnp.where(targets_N[:, None] == ids_K, -jnp.inf, hidden_ND @ kernel_VD[ids_K].T + weights_K)
+    logits_N1K = jnp.concatenate([target_logits_N[:, None], sample_logits_NK], axis=1)
+    return jax.nn.logsumexp(logits_N1K, axis=1) - target_logits_N

@@ -16,11 +16,16 @@ from models.site import Site
 
 
 class Places(NamedTuple):
-    """Where the tokens at hand stand, the same for every layer."""
+    """Where the tokens of a call stand in their text, the same for every layer.
 
-    positions_BT: Any  # by which absolute and rotary positions count; B may be 1
-    first: Any = 0  # tokens in the cache before these
-    visible_BK: Any = None  # keys that are not padding; None: all
+    positions_BT: the numbers that absolute and rotary positions count by; B may be 1
+    first:        number of tokens that the cache holds already
+    visible_BK:   whether a key is a token, not padding; None: every key is
+    """
+
+    positions_BT: Any
+    first: Any = 0
+    visible_BK: Any = None
 
 
 def alibi_slopes(num_heads):
@@ -31,7 +36,7 @@ def alibi_slopes(num_heads):
 class Attention(nn.Module):
     """Multi-head self-attention, [B, T, D] -> [B, T, D].
 
-    With ``cached``, keys and values are appended to the collection ``cache``, and queries meet all that it holds.
+    With ``cached``, keys and values are appended to the collection ``cache``, and queries attend to all keys in it.
     """
 
     config: Any  # a TransformerConfig
@@ -40,11 +45,11 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x_BTD, places):
         c = self.config
-        queries, shared = (c.num_heads, c.width_of_heads), (c.heads_of_keys, c.width_of_heads)
-        biased = c.has_bias("query_key_value")
+        features_HC, features_GC = (c.num_heads, c.width_of_heads), (c.heads_of_keys, c.width_of_heads)
+        has_bias = c.has_bias("query_key_value")
         projections = [
-            Linear((c.d_model,), features, biased, c.dtype, name=name)
-            for name, features in (("query", queries), ("key", shared), ("value", shared))
+            Linear((c.d_model,), features, has_bias, c.dtype, name=name)
+            for name, features in (("query", features_HC), ("key", features_GC), ("value", features_GC))
         ]
         q_BTHC, k_BTGC, v_BTGC = apply_together(x_BTD, projections)
         if c.positions == "rotary":
@@ -53,31 +58,31 @@ class Attention(nn.Module):
         k_BTGC = Site(name="keys")(k_BTGC)
         v_BTGC = Site(name="values")(v_BTGC)
         if self.cached:
-            k_BKGC, v_BKGC = (
-                self.remembered("cached_keys", k_BTGC, places),
-                self.remembered("cached_values", v_BTGC, places),
-            )
-            z_BTHC = self.explicit(q_BTHC, k_BKGC, v_BKGC, places)
-        elif self.flash_applies(places):
+            k_BKGC = self.append_to_cache("cached_keys", k_BTGC, places)
+            v_BKGC = self.append_to_cache("cached_values", v_BTGC, places)
+            z_BTHC = self.attend_by_pattern(q_BTHC, k_BKGC, v_BKGC, places)
+        elif self.can_use_flash(places):
             z_BTHC = jax.nn.dot_product_attention(q_BTHC, k_BTGC, v_BTGC, is_causal=c.causal, implementation="cudnn")
         elif c.attention == "auto":
-            z_BTHC = self.by_rows(q_BTHC, k_BTGC, v_BTGC, places)
+            z_BTHC = self.attend_by_row_sums(q_BTHC, k_BTGC, v_BTGC, places)
         else:
-            z_BTHC = self.explicit(q_BTHC, k_BTGC, v_BTGC, places)
+            z_BTHC = self.attend_by_pattern(q_BTHC, k_BTGC, v_BTGC, places)
         z_BTHC = Site(name="head_outputs")(z_BTHC)
-        return Linear(queries, (c.d_model,), c.has_bias("attention_output"), c.dtype, name="output")(z_BTHC)
+        return Linear(features_HC, (c.d_model,), c.has_bias("attention_output"), c.dtype, name="output")(z_BTHC)
 
-    def remembered(self, name, x_BTGC, places):
-        """Keys or values of the whole context [B, K, G, C], those at hand among them; unwritten ones are 0."""
+    def append_to_cache(self, name, x_BTGC, places):
+        """Writes the call's keys or values into the cache; returns the whole cache [B, K, G, C], 0 where unwritten."""
         shape = (x_BTGC.shape[0], self.config.context_length, *x_BTGC.shape[2:])
-        memory = self.variable("cache", name, jnp.zeros, shape, x_BTGC.dtype)
+        cache_BKGC = self.variable("cache", name, jnp.zeros, shape, x_BTGC.dtype)
         if not self.is_initializing():
-            memory.value = jax.lax.dynamic_update_slice_in_dim(memory.value, x_BTGC, places.first, axis=1)
-        return memory.value
+            cache_BKGC.value = jax.lax.dynamic_update_slice_in_dim(cache_BKGC.value, x_BTGC, places.first, axis=1)
+        return cache_BKGC.value
 
-    def flash_applies(self, places):
-        """Whether cuDNN's fused attention computes this layer: it wants a half dtype, an Ampere GPU or a later one, and
-        heads of a limited width."""
+    def can_use_flash(self, places):
+        """Whether cuDNN's fused attention can compute this layer.
+
+        It needs a half dtype, an Ampere GPU or a later one, and heads of a limited width.
+        """
         c = self.config
         capability = float(getattr(jax.devices()[0], "compute_capability", 0))
         return (
@@ -107,10 +112,10 @@ class Attention(nn.Module):
             scores_BHQK = scores_BHQK + bias_HQK.astype(scores_BHQK.dtype)
         return scores_BHQK
 
-    def masked(self, scores_BHQK, first, visible_BK):
+    def mask_scores(self, scores_BHQK, first, visible_BK):
         """The scores in the softmax's precision, -inf where a query would look ahead or at padding.
 
-        A padded query sees itself: what it computes is read by nobody, and must not be a NaN.
+        A padded query sees itself, because a row of -inf would become NaN; nothing reads what it computes.
         """
         wide = scores_BHQK.astype(self.config.parameter_dtype)
         query_Q1, key_K = first + jnp.arange(wide.shape[-2])[:, None], jnp.arange(wide.shape[-1])
@@ -119,11 +124,11 @@ class Attention(nn.Module):
             wide = wide + jnp.where(hidden_BQK, -jnp.inf, 0.0)[:, None]
         if not self.config.causal:
             return wide
-        # Added, not selected: a constant leaves the backward pass nothing to do.
+        # The mask is added, not selected by: the backward pass of adding a constant costs nothing.
         return wide + jnp.where(query_Q1 < key_K, -jnp.inf, 0.0)
 
-    def weighted(self, weights_BHQK, v_BKGC):
-        """Values [B, Q, H, C] summed by weight."""
+    def sum_values(self, weights_BHQK, v_BKGC):
+        """The values summed by their weights, [B, Q, H, C]."""
         c = self.config
         weights_BHQK = weights_BHQK.astype(c.dtype)
         if c.heads_of_keys == c.num_heads:
@@ -132,17 +137,18 @@ class Attention(nn.Module):
         z_BQGRC = jnp.einsum("BGRQK,BKGC->BQGRC", weights_BGRQK, v_BKGC)
         return z_BQGRC.reshape(*z_BQGRC.shape[:2], c.num_heads, c.width_of_heads)
 
-    def explicit(self, q_BTHC, k_BKGC, v_BKGC, places):
+    def attend_by_pattern(self, q_BTHC, k_BKGC, v_BKGC, places):
+        """The heads' outputs [B, T, H, C] by the pattern, the normalised weights of all keys, which probes can read."""
         scores_BHQK = Site(name="scores")(self.scores(q_BTHC, k_BKGC, places.first))
-        masked_BHQK = self.masked(scores_BHQK, places.first, places.visible_BK)
+        masked_BHQK = self.mask_scores(scores_BHQK, places.first, places.visible_BK)
         pattern_BHQK = jax.nn.softmax(masked_BHQK, axis=-1).astype(self.config.dtype)
-        return self.weighted(Site(name="pattern")(pattern_BHQK), v_BKGC)
+        return self.sum_values(Site(name="pattern")(pattern_BHQK), v_BKGC)
 
-    def by_rows(self, q_BTHC, k_BTGC, v_BTGC, places):
-        """The same without a normalised pattern: 1.3 times as fast a training step on CPU.
+    def attend_by_row_sums(self, q_BTHC, k_BTGC, v_BTGC, places):
+        """``attend_by_pattern`` without a normalised pattern, which makes a training step on CPU 1.3 times as fast.
 
         Rows are divided by their sums after the product with the values, T * C divisions a head in place of T * T, and
-        the earlier half of the queries meets only the keys that it may see.
+        the earlier half of the queries is multiplied only with the keys that it may see.
         """
         length = q_BTHC.shape[1]
         middle = length // 2 if self.config.causal else 0
@@ -151,10 +157,10 @@ class Attention(nn.Module):
             if first == end:
                 continue
             scores_BHQK = self.scores(q_BTHC[:, first:end], k_BTGC[:, :end], first)
-            scores_BHQK = self.masked(scores_BHQK, first, places.visible_BK)
+            scores_BHQK = self.mask_scores(scores_BHQK, first, places.visible_BK)
             peak_BHQ1 = jax.lax.stop_gradient(scores_BHQK.max(axis=-1, keepdims=True))
             weights_BHQK = jnp.exp(scores_BHQK - peak_BHQ1)
             sums_BQH1 = weights_BHQK.sum(axis=-1).swapaxes(1, 2)[..., None]
-            z = self.weighted(weights_BHQK, v_BTGC[:, :end])
+            z = self.sum_values(weights_BHQK, v_BTGC[:, :end])
             z_BQHC.append((z / sums_BQH1).astype(self.config.dtype))
         return jnp.concatenate(z_BQHC, axis=1)

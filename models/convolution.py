@@ -1,15 +1,16 @@
 """Convolution and pooling of images, as functions and as Linen modules.
 
 A convolution slides a window over the image and is linear in the image and in its kernel. ``convolve`` computes it in
-one of two ways, which are equal: by XLA's convolution, or as a matrix product of the image's patches, which is what
-XLA's CPU backend is faster at while channels are few. There the batch is best last, too: every operation then runs
-along it in memory (benchmarks/convolution.py). Networks choose by the device, and take and return the batch first.
+one of two ways with equal results: by XLA's convolution, or as a matrix product of the image's patches, which is faster
+on XLA's CPU backend while channels are few. On CPU it is fastest, too, to have the batch as the last axis, along which
+every operation then runs in memory (benchmarks/convolution.py). Networks choose the layout by the device; what they
+take and return has the batch as first axis.
 
 Axes: B batch, H height, W width, C channels; the layout BHWC or CHWB says in which order.
 """
 
+import functools
 from collections.abc import Callable
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -20,22 +21,22 @@ from models.mlp import activation_function, gaussian_kernel
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 METHODS = ("product", "convolution")
 LAYOUTS = ("BHWC", "CHWB")
-MANY_CHANNELS = 32  # with so many, XLA's own convolution is the faster one on CPU, the batch first
+MANY_CHANNELS = 32  # from so many on, with the batch first, XLA's own convolution is the faster one on CPU
 
 
 def fastest_layout():
-    """CHWB on CPU, BHWC elsewhere."""
+    """The layout in which this device computes fastest: CHWB on CPU, BHWC elsewhere."""
     return "CHWB" if jax.default_backend() == "cpu" else "BHWC"
 
 
 def fastest_method(channels, layout):
-    """On CPU a product where channels are few or the batch is last; elsewhere XLA's convolution."""
-    product = jax.default_backend() == "cpu" and (layout == "CHWB" or channels < MANY_CHANNELS)
-    return "product" if product else "convolution"
+    """The faster method: on CPU a product where channels are few or the batch is last, elsewhere XLA's convolution."""
+    is_product_faster = jax.default_backend() == "cpu" and (layout == "CHWB" or channels < MANY_CHANNELS)
+    return "product" if is_product_faster else "convolution"
 
 
 def to_layout(x, layout):
-    """Images of layout BHWC in another layout, or back: both have the image's axes in the middle.
+    """Turns images of layout BHWC into another layout, or back: every layout has the image's axes in the middle.
 
     Raises ValueError for an unknown layout.
     """
@@ -45,15 +46,15 @@ def to_layout(x, layout):
 
 
 def per_channel(values_C, layout):
-    """A number for each channel, in a shape that broadcasts with images of the layout."""
+    """Reshapes one number a channel [C] so that it broadcasts with images of the layout."""
     return values_C if layout == "BHWC" else values_C[:, None, None, None]
 
 
 def edges(size, kernel_size, stride=1, dilation=1, padding="SAME"):
-    """How many rows are added before and after ``size`` rows: (low, high).
+    """The numbers of rows (low, high) that a padding adds before and after ``size`` rows.
 
-    SAME leaves ceil(size / stride) rows and adds the odd one at the end; VALID adds none; CIRCULAR adds as SAME does
-    with stride 1, and takes the rows from the other side. Raises ValueError for another padding.
+    SAME leads to ceil(size / stride) rows and adds the odd row at the end; VALID adds none; CIRCULAR adds as many as
+    SAME with stride 1, and takes the rows from the other side. Raises ValueError for another padding.
     """
     reach = (kernel_size - 1) * dilation
     if padding == "VALID":
@@ -70,13 +71,13 @@ def convolve(x, kernel, stride=1, dilation=1, padding="SAME", method=None, layou
     """``y[b, i, j] = sum over (p, q) of x[b, stride i + dilation p, stride j + dilation q] @ kernel[p, q]``.
 
     Args:
-      x: images of the layout, padded as ``edges`` says.
-      kernel: [k, k, inputs, channels].
+      x: images of the layout; the padding adds rows and columns by ``edges``.
+      kernel: weights [k, k, inputs, channels].
       method: one of METHODS; by default ``fastest_method``.
     Returns:
       Images of the same layout.
     Raises:
-      ValueError: an unknown padding, method or layout, or a window that does not fit into the image.
+      ValueError: the padding, method or layout is unknown, or the window does not fit into the image.
     """
     size, channels = kernel.shape[0], kernel.shape[-1]
     pads = [edges(x.shape[axis], size, stride, dilation, padding) for axis in (1, 2)]
@@ -111,10 +112,10 @@ def convolve(x, kernel, stride=1, dilation=1, padding="SAME", method=None, layou
 
 
 def max_pool(x, size, stride=None):
-    """The largest value of each window of ``size`` x ``size``; rows that fill no window are left out.
+    """The largest value of each window of ``size`` x ``size`` pixels; rows that fill no window are left out.
 
-    ``stride`` is ``size`` where None. Images [., height, width, .] of either layout -> [., (height - size) // stride +
-    1, ..., .]. Of equals, windows that do not overlap give the gradient to the first.
+    Images [., height, width, .] of either layout become [., (height - size) // stride + 1, ..., .]; ``stride`` is
+    ``size`` where None. Among equal values of a window, the first gets the gradient where windows do not overlap.
     """
     stride = stride or size
     if size == stride == 1:
@@ -125,14 +126,11 @@ def max_pool(x, size, stride=None):
     ends = [(count - 1) * stride + 1 for count in (rows, columns)]
     starts = [(p, q) for p in range(size) for q in range(size)]
     windows = [x[:, p : p + ends[0] : stride, q : q + ends[1] : stride] for p, q in starts]
-    out = windows[0]
-    for window in windows[1:]:
-        out = jnp.maximum(out, window)
-    return out
+    return functools.reduce(jnp.maximum, windows)
 
 
 def _largest(x, size):
-    """The maxima of tiles and which of a tile's entries they are, in reading order."""
+    """The maximum of each tile, and the number of the tile's entry that it is, in reading order."""
     rows, columns = (x.shape[axis] // size * size for axis in (1, 2))
     best, index = x[:, :rows:size, :columns:size], 0
     for number in range(1, size * size):
@@ -142,14 +140,14 @@ def _largest(x, size):
     return best, index
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _max_of_tiles(x, size):
     return _largest(x, size)[0]
 
 
 @_max_of_tiles.defjvp
 def _derivative_of_max(size, primals, tangents):
-    """The tangent of the largest entry, as a masked sum over tiles: its transpose is one broadcast and no scatter."""
+    """The tangent of the largest entry as a masked sum over each tile, which transposes to a broadcast, no scatter."""
     ((x,), (tangent,)) = primals, tangents
     y, index = _max_of_tiles(x, size), jax.lax.stop_gradient(_largest(x, size)[1])
     first, rows, columns, last = y.shape
@@ -162,7 +160,7 @@ def _derivative_of_max(size, primals, tangents):
 class Convolution(nn.Module):
     """``convolve`` with parameters kernel [k, k, inputs, channels] and bias [channels].
 
-    ``initialization`` is a name in ``models.mlp``; ``kernel_init`` an initializer of one's own in its place.
+    ``initialization`` is a name in ``models.mlp``; an initializer given as ``kernel_init`` takes its place.
     """
 
     channels: int
@@ -188,7 +186,7 @@ class Convolution(nn.Module):
 
 
 class Pool(nn.Module):
-    """``max_pool``, of either layout."""
+    """``max_pool`` as a layer, for either layout."""
 
     kernel_size: int = 2
     stride: int | None = None
@@ -198,7 +196,7 @@ class Pool(nn.Module):
 
 
 class GlobalAverage(nn.Module):
-    """The mean of each channel over the image, [B, C]."""
+    """The mean of each channel over the image [B, C]."""
 
     layout: str = "BHWC"
 
@@ -208,7 +206,7 @@ class GlobalAverage(nn.Module):
 
 
 class Activation(nn.Module):
-    """One of ``models.mlp.ACTIVATIONS``, as a layer that has a name."""
+    """One of ``models.mlp.ACTIVATIONS`` as a layer with a name."""
 
     function: str
 
@@ -217,7 +215,7 @@ class Activation(nn.Module):
 
 
 class Flatten(nn.Module):
-    """[B, ...] -> [B, all the rest], the channels of a place side by side whatever the layout was."""
+    """Flattens images to [B, features]; the channels of a pixel lie side by side in every layout."""
 
     layout: str = "BHWC"
 
@@ -227,7 +225,7 @@ class Flatten(nn.Module):
 
 
 class Add(nn.Module):
-    """The sum of what two branches computed."""
+    """The sum of the outputs of two branches."""
 
     def __call__(self, x, y):
         return x + y

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 
 
 class Decoder(NamedTuple):
-    """Reads tokens in pieces: advancing by any pieces of a text gives the logits of one pass over all of it.
+    """Reads a text in pieces of any length: the logits are those of one pass over the whole text.
 
     start:          batch size B -> cache, a pytree of arrays
     advance:        (variables, cache, tokens_BT) -> (logits_BV of the next token, cache); T is 1 when sampling, and
                     any length for a prompt
-    context_length: the most tokens that a cache holds; None: no limit (recurrent, sliding window)
-    window:         tokens that every prediction reads: a shorter prompt is best filled up from the left with line ends
+    context_length: the most tokens that a cache holds; None: no limit (a recurrent model, a sliding window)
+    window:         number of tokens that every prediction reads; fill up a shorter prompt from the left with line ends
     """
 
     start: Callable
@@ -27,9 +27,9 @@ class Decoder(NamedTuple):
 
 
 def greedy_by_recomputation(model, variables, prompt_T, num_tokens):
-    """The likeliest next tokens [num_tokens], each from a pass over the whole text before it: the slow reference.
+    """The likeliest next tokens [num_tokens], each by a pass over the whole text before it: the slow reference.
 
-    For causal models, module (tokens [B, T]) -> logits [B, T, V]; what stands after the last token is not read.
+    ``model`` is a causal module, tokens [B, T] -> logits [B, T, V]: it reads nothing that stands after a token.
     """
     length = len(prompt_T)
     text_T = jnp.zeros(length + num_tokens, jnp.int32).at[:length].set(prompt_T)

@@ -51,7 +51,7 @@ def relu(z):
 
 
 def relu_derivative(z):
-    """1 where z > 0, else 0. At z = 0, where there is none, 0 is the usual choice."""
+    """1 where z > 0, else 0, of every element. At z = 0 there is no derivative; 0 is the usual choice."""
     return (z > 0).astype(z.dtype)
 
 
@@ -59,9 +59,9 @@ def relu_derivative(z):
 
 
 def residual_network(params, x_D):
-    """z1 = W1 x + b1, h1 = ReLU(z1), z2 = W2 h1 + b2, h2 = ReLU(z2), h3 = h1 + h2, z3 = U h3 + b3.
+    """z1 = W1 x + b1, h1 = ReLU(z1), z2 = W2 h1 + b2, h2 = ReLU(z2), h3 = h1 + h2, z3 = U h3 + b3, by name.
 
-    Returns all of them by name; ``x_D`` may have any width.
+    ``x_D`` may have any width (He et al. 2016).
     """
     z1 = params["W1"] @ x_D + params["b1"]
     h1 = relu(z1)
@@ -79,10 +79,10 @@ def residual_block_jacobian(params, x_D):
 
 def residual_network_gradient(params, x_D, y_V):
     """dJ/dx [D] = (p - y) U (I + diag(1[z2 > 0]) W2) diag(1[z1 > 0]) W1, J the cross-entropy of p = softmax(z3)."""
-    found = residual_network(params, x_D)
-    by_h3 = cross_entropy_gradient(found["z3"], y_V) @ params["U"]
-    by_h1 = by_h3 + (by_h3 * relu_derivative(found["z2"])) @ params["W2"]
-    return (by_h1 * relu_derivative(found["z1"])) @ params["W1"]
+    states = residual_network(params, x_D)
+    by_h3 = cross_entropy_gradient(states["z3"], y_V) @ params["U"]
+    by_h1 = by_h3 + (by_h3 * relu_derivative(states["z2"])) @ params["W2"]
+    return (by_h1 * relu_derivative(states["z1"])) @ params["W1"]
 
 
 # --- A recurrent network: one step, and one step back.
@@ -98,13 +98,8 @@ def recurrent_step(params, previous_F, e_D):
     return sigmoid(params["W_h"] @ previous_F + params["W_e"] @ e_D + params["b1"])
 
 
-def recurrent_loss(params, previous_F, e_D, y_V):
-    """J, the cross-entropy of softmax(U h + b2) at one step."""
-    return cross_entropy(params["U"] @ recurrent_step(params, previous_F, e_D) + params["b2"], y_V)
-
-
 def recurrent_gradients(params, previous_F, e_D, y_V):
-    """Derivatives of J at step t by all that the step reads.
+    """Derivatives of J at step t, the cross-entropy of softmax(U h + b2), by all that the step reads.
 
     delta_1 = dJ/d(U h + b2) = p - y          dJ/dU   = delta_1^T h^T       dJ/db2 = delta_1
     delta_2 = (delta_1 U) * h * (1 - h)       dJ/de   = delta_2 W_e         dJ/dW_e = delta_2^T e^T
@@ -114,14 +109,18 @@ def recurrent_gradients(params, previous_F, e_D, y_V):
     """
     h_F = recurrent_step(params, previous_F, e_D)
     delta_1 = cross_entropy_gradient(params["U"] @ h_F + params["b2"], y_V)
-    found = {"delta_1": delta_1, "dU": jnp.outer(delta_1, h_F), "db2": delta_1}
-    return found | recurrent_gradients_from_state(params, previous_F, e_D, delta_1 @ params["U"])
+    return {
+        "delta_1": delta_1,
+        "dU": jnp.outer(delta_1, h_F),
+        "db2": delta_1,
+        **recurrent_gradients_from_state(params, previous_F, e_D, delta_1 @ params["U"]),
+    }
 
 
 def recurrent_gradients_from_state(params, previous_F, e_D, by_state_F):
-    """Derivatives by all that a step reads, given that by the state h which it makes.
+    """Derivatives by all that a step reads, from the derivative by the state h that the step makes.
 
-    One step back, ``by_state_F`` is dJ_t/dh_{t-1} = delta_2 W_h of the step after. Then, with h', e of step t-1,
+    One step back, ``by_state_F`` is dJ_t/dh_{t-1} = delta_2 W_h of the step after. Then, with h' and e of step t-1,
     delta_2' = dJ_t/dh_{t-1} * h_{t-1} * (1 - h_{t-1}), and the formulas of ``recurrent_gradients`` hold with delta_2'.
     """
     h_F = recurrent_step(params, previous_F, e_D)
@@ -153,11 +152,12 @@ def convolution_kernel_gradient(x_BIJC, delta_BIJF, kernel_size, stride=1):
     """
     _, rows, columns, _ = delta_BIJF.shape
 
-    def at(a, b):
-        seen = x_BIJC[:, a : a + stride * rows : stride, b : b + stride * columns : stride]
-        return jnp.einsum("nijc,nijf->cf", seen[:, :rows, :columns], delta_BIJF)
+    def gradient_of_entry(a, b):
+        read_BIJC = x_BIJC[:, a : a + stride * rows : stride, b : b + stride * columns : stride]
+        return jnp.einsum("nijc,nijf->cf", read_BIJC[:, :rows, :columns], delta_BIJF)
 
-    return jnp.stack([jnp.stack([at(a, b) for b in range(kernel_size[1])]) for a in range(kernel_size[0])])
+    height, width = kernel_size
+    return jnp.stack([jnp.stack([gradient_of_entry(a, b) for b in range(width)]) for a in range(height)])
 
 
 # --- A ReLU network of two layers, examples as columns.
@@ -184,7 +184,9 @@ def two_layer_network(params, A_in_DB):
 
 
 def two_layer_gradients(params, A_in_DB, dA_out):
-    """Derivatives of a loss by everything in ``two_layer_network``, from that by its output; sums over examples.
+    """Derivatives of a loss by all that ``two_layer_network`` reads and makes, from the derivative by its output.
+
+    Gradients are summed over examples.
 
     dZ_out = dA_out * 1[Z_out > 0]        dW_out = dZ_out A1^T        db_out = row sums of dZ_out
     dA1 = W_out^T dZ_out                  dZ1 = dA1 * 1[Z1 > 0]
@@ -193,13 +195,13 @@ def two_layer_gradients(params, A_in_DB, dA_out):
     The transposed matrices come from the examples being columns: in dA1 = W_out^T dZ_out each column is the row
     delta W_out of one example, stood upright.
     """
-    found = two_layer_network(params, A_in_DB)
-    dZ_out = dA_out * relu_derivative(found["Z_out"])
+    states = two_layer_network(params, A_in_DB)
+    dZ_out = dA_out * relu_derivative(states["Z_out"])
     dA1 = params["W_out"].T @ dZ_out
-    dZ1 = dA1 * relu_derivative(found["Z1"])
+    dZ1 = dA1 * relu_derivative(states["Z1"])
     return {
         "dZ_out": dZ_out,
-        "dW_out": dZ_out @ found["A1"].T,
+        "dW_out": dZ_out @ states["A1"].T,
         "db_out": dZ_out.sum(1),
         "dA1": dA1,
         "dZ1": dZ1,
@@ -210,7 +212,7 @@ def two_layer_gradients(params, A_in_DB, dA_out):
 
 
 def descend(params, gradients, learning_rate):
-    """Parameters after one step of gradient descent: each W less the learning rate times dW."""
+    """Parameters after one step of gradient descent: each W minus the learning rate times dW."""
     return {name: params[name] - learning_rate * gradients["d" + name] for name in LAYERS}
 
 

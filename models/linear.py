@@ -1,4 +1,7 @@
-"""Affine maps, laid out so that a CPU computes them quickly."""
+"""Affine maps, laid out so that a CPU computes them quickly.
+
+Axes: N rows (all leading axes as one), V output width.
+"""
 
 import math
 from typing import Any
@@ -7,11 +10,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-SMALL_KERNEL = 2**16  # numbers in a kernel that is joined with its neighbours
+SMALL_KERNEL = 2**16  # kernels with fewer numbers than this are joined with their neighbours
 
 
 def gaussian(deviation):
-    """An initializer of N(0, deviation^2), drawn flat: XLA's CPU compiler is several times slower over more axes."""
+    """An initializer of N(0, deviation^2).
+
+    Numbers are drawn along one axis: XLA's CPU compiler takes several times longer over more axes.
+    """
 
     def init(key, shape, dtype):
         return deviation * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
@@ -20,9 +26,9 @@ def gaussian(deviation):
 
 
 class Linear(nn.Module):
-    """Affine map of the last axes, ``inputs``, to ``features``; initial weights ~ N(0, 1 / fan-in), biases 0.
+    """An affine map of the last axes, ``inputs``, to ``features``; initial weights ~ N(0, 1 / fan-in), biases 0.
 
-    ``dtype`` is that of the computation; parameters are kept in float32 or wider.
+    ``dtype`` is the dtype of the computation; parameters are kept in float32 or wider.
     """
 
     inputs: tuple[int, ...]
@@ -42,11 +48,11 @@ class Linear(nn.Module):
 
 
 def apply_together(x, linears):
-    """The outputs of Linears of the same inputs and dtype for the same x; of small ones, by one matrix product.
+    """The outputs of several Linears for the same x; small ones are computed by one matrix product.
 
-    Leading axes are flattened to one around the product: XLA's CPU backend runs the backward products of [N, D]
-    operands up to twice as fast as those of [B, T, D]. One wide product is faster than several narrow ones, as long as
-    joining the kernels costs no memory to speak of.
+    The Linears must have the same inputs and dtype. Leading axes are flattened to one around the product: XLA's CPU
+    backend runs the backward products of [N, D] operands up to twice as fast as those of [B, T, D]. One wide product is
+    faster than several narrow ones, as long as joining the kernels costs no memory to speak of.
     """
     inputs, dtype = linears[0].inputs, linears[0].dtype
     fan_in = math.prod(inputs)
@@ -66,10 +72,10 @@ def apply_together(x, linears):
 
 @jax.custom_vjp
 def add_bias(x_NV, bias_V):
-    """x + bias of one dtype, for a wide output [N, V].
+    """x + bias, both of one dtype, for a wide output [N, V]; differentiable in reverse mode only.
 
-    The bias's gradient is a product with a vector of ones: XLA's CPU backend sums columns of tens of thousands of
-    numbers up to eighty times more slowly (jax 0.10). Differentiable in reverse mode only.
+    The bias's gradient is a product with a vector of ones, because XLA's CPU backend sums columns of tens of thousands
+    of numbers up to eighty times more slowly (jax 0.10).
     """
     return x_NV + bias_V
 

@@ -17,7 +17,7 @@ ACTIVATIONS = {
     "square": jnp.square,
     "min": lambda x: jnp.minimum(x, x / 2),  # slope 1 on the left and 1/2 on the right: a leaky ReLU upside down
     "relu": jax.nn.relu,
-    "leaky_relu": jax.nn.leaky_relu,  # slope .01 on the left
+    "leaky_relu": jax.nn.leaky_relu,  # slope 0.01 on the left
     "gelu": partial(jax.nn.gelu, approximate=False),
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
@@ -25,7 +25,7 @@ ACTIVATIONS = {
     "constant": jnp.ones_like,
 }
 
-# Variance of an initial weight, of the numbers of inputs and of outputs of its layer.
+# The variance of an initial weight, given the numbers of inputs and of outputs of its layer.
 VARIANCES = {
     "lecun": lambda inputs, outputs: 1 / inputs,  # LeCun et al. 1998, section 4.6
     "he": lambda inputs, outputs: 2 / inputs,  # He et al. 2015, equation 10
@@ -35,7 +35,7 @@ VARIANCES = {
 
 
 def gaussian_kernel(initialization, scale=1.0):
-    """An initializer of Gaussian kernels [..., inputs, outputs], the leading axes being a convolution's window.
+    """An initializer of Gaussian kernels [..., inputs, outputs]; the leading axes are a convolution's window.
 
     The variance is ``scale^2`` times what the scheme says, a key of ``VARIANCES``; raises ValueError for another name.
     """
@@ -59,7 +59,7 @@ def activation_function(name):
 
 
 class MLP(nn.Module):
-    """Layers ``layer_0``, ``layer_1``, ... of the given widths, the last one's being the number of outputs.
+    """Layers ``layer_0``, ``layer_1``, ... of the given widths; the last width is the number of outputs.
 
     x [..., D] -> [..., F of the last layer]. ``activation`` follows every layer but the last, ``output_activation``
     the last; both are names in ``ACTIVATIONS``. ``initialization`` and ``scale`` are those of ``gaussian_kernel``;
@@ -94,10 +94,10 @@ def linear_map(params):
     """The one affine map that an MLP with identity activations computes.
 
     Args:
-      params: of such an MLP, with biases.
+      params: the parameters of such an MLP, with biases.
     Returns:
-      (W [D, F], b [F]), the product of the kernels in order and what the biases add up to behind it: a deep linear
-      network computes nothing that a single layer does not.
+      (W [D, F], b [F]): the product of the kernels in order, and the sum of the biases, each mapped through the kernels
+      behind it. A deep linear network computes nothing that a single layer does not.
     """
     layers = [params[f"layer_{number}"] for number in range(len(params))]
     W, b = layers[0]["kernel"], layers[0]["bias"]

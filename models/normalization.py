@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-KINDS = ("none", "batch", "layer", "instance", "group")
+NORM_KINDS = ("none", "batch", "layer", "instance", "group")
 
 
 def grouped(x, kind, groups, channels_first=False):
@@ -25,7 +25,7 @@ def grouped(x, kind, groups, channels_first=False):
     channels = x.shape[0 if channels_first else -1]
     groups = {"batch": channels, "layer": 1, "instance": channels, "group": groups}.get(kind)
     if groups is None:
-        raise ValueError(f"norm={kind!r} is not one of {', '.join(KINDS)}")
+        raise ValueError(f"norm={kind!r} is not one of {', '.join(NORM_KINDS)}")
     if groups < 1 or channels % groups:
         raise ValueError(f"num_groups={groups} does not divide the {channels} channels that norm={kind!r} is to group")
     split = (groups, channels // groups)
@@ -69,7 +69,7 @@ def moments(x, kind, groups=1, axis_name=None, channels_first=False):
     """Mean and biased variance over what ``kind`` normalises over, in a shape that broadcasts with ``grouped``'s.
 
     Under ``pmap``, batch normalisation averages over the axis ``axis_name`` of devices too, so that its statistics are
-    those of the global batch; in a jitted program over a mesh they are without more.
+    those of the global batch; in a program jitted over a mesh the plain mean is one over the global batch already.
     """
     x, axes = grouped(x, kind, groups, channels_first)
 
@@ -133,3 +133,66 @@ class Normalization(nn.Module):
                     average.value = self.momentum * average.value + (1 - self.momentum) * value.reshape(channels)
         y = y * parameter("scale", nn.initializers.ones) if self.use_scale else y
         return y + parameter("bias", nn.initializers.zeros) if self.use_bias else y
+
+
+class NumberedNormalization(nn.Module):
+    """What ``Normalization`` of the kind NORM_KINDS[number] computes, where the number is one of the program's values.
+
+    One compiled program then holds networks of any kind, one after another or mapped over the number. x has two axes of
+    an image. The variables are named and shaped as those of ``Normalization("batch")``, which this module can stand in
+    for; under other kinds than batch the running averages mean nothing. Every kind's moments are means over channels
+    and examples of the moments of single channels of single images.
+
+    Raises ValueError for a training batch of one example, whatever the number: it may be that of batch normalisation.
+    """
+
+    num_groups: int = 4
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    axis_name: str = "data"
+    channels_first: bool = False
+
+    @nn.compact
+    def __call__(self, x, number, train=False):
+        C, B = (x.shape[axis] for axis in ((0, -1) if self.channels_first else (-1, 0)))
+        running = [
+            self.variable("batch_stats", name, init, (C,)) for name, init in (("mean", jnp.zeros), ("var", jnp.ones))
+        ]
+        scale_C = self.param("scale", nn.initializers.ones, (C,))
+        bias_C = self.param("bias", nn.initializers.zeros, (C,))
+        if train:
+            check_examples(B, self.axis_name)
+        over_channels_CC = jnp.array(averaging_matrices(C, self.num_groups), x.dtype)[number]
+        is_batch = number == NORM_KINDS.index("batch")
+        over_examples_BB = jnp.where(is_batch, 1 / B, jnp.eye(B, dtype=x.dtype))
+
+        def mean_CB(values):
+            of_images = values.mean((1, 2))
+            local = over_channels_CC @ (of_images if self.channels_first else of_images.T) @ over_examples_BB
+            # Where the kind is another one this is computed for nothing.
+            return jnp.where(is_batch, over_devices(local, self.axis_name), local)
+
+        def broadcast(values):
+            """[C, B], [C, 1] or [1, 1] in a shape that broadcasts with x."""
+            return (values if self.channels_first else values.T)[:, None, None]
+
+        old_mean_C1, old_variance_C1 = (average.value[:, None] for average in running)
+        center_CB = mean_CB(x) if train else jnp.where(is_batch, old_mean_C1, mean_CB(x))
+        centered = x - broadcast(center_CB)
+        variance_CB = mean_CB(jnp.square(centered))
+        variance_CB = variance_CB if train else jnp.where(is_batch, old_variance_C1, variance_CB)
+        if train and not self.is_initializing():
+            for average, value_CB in zip(running, (center_CB, variance_CB), strict=True):
+                average.value = self.momentum * average.value + (1 - self.momentum) * value_CB.mean(1)
+        y = centered * broadcast(jax.lax.rsqrt(variance_CB + self.epsilon))
+        y = y * broadcast(scale_C[:, None]) + broadcast(bias_C[:, None])
+        return jnp.where(number == NORM_KINDS.index("none"), x, y)
+
+
+def averaging_matrices(num_channels, num_groups):
+    """For each of NORM_KINDS the matrix [C, C] that takes each channel's number to the mean over its group (numpy)."""
+    groups = {"layer": 1, "group": num_groups}
+    counts = [groups.get(kind, num_channels) for kind in NORM_KINDS]
+    return np.stack(
+        [np.kron(np.eye(n), np.full((num_channels // n, num_channels // n), n / num_channels)) for n in counts]
+    )

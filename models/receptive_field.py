@@ -1,4 +1,4 @@
-"""The receptive field: how much of the image a unit sees, by formula and as input gradients show it.
+"""The receptive field, how much of an image a unit sees: by formula, and measured by input gradients.
 
 Axes: N images, height, width, C channels.
 """
@@ -13,29 +13,30 @@ IMAGE = float("inf")  # the size of a field that is the whole image, whatever th
 
 
 class Field(NamedTuple):
-    """Pixels of a side that a unit sees, and how many pixels lie between the fields of neighbouring units."""
+    """The side, in pixels, of what a unit sees, and the pixels between the fields of neighbouring units."""
 
     size: float = 1
     jump: int = 1
 
 
-def after_window(field, kernel_size, stride=1, dilation=1):
-    """The field behind a convolution or a pooling (Dumoulin and Visin 2016; Araujo et al. 2019, equations 1 and 2).
+def field_after_window(field, kernel_size, stride=1, dilation=1):
+    """The field after a convolution or a pooling (Dumoulin and Visin 2016; Araujo et al. 2019, equations 1 and 2).
 
-    The window of k entries reaches (k - 1) dilation jumps further; the stride multiplies the jump.
+    A window of k entries reaches (k - 1) * dilation jumps further; the stride multiplies the jump.
     """
     return Field(field.size + (kernel_size - 1) * dilation * field.jump, field.jump * stride)
 
 
 def measured_field(features, image_shape, num_images=100, seed=0, unit=None):
-    """Which pixels move a unit of a feature map: the union, over random images, of its non-zero input gradients.
+    """Which pixels move a unit of a feature map: those with an input gradient in any of some random images.
 
     One image is not enough: max-pooling hands the gradient to one entry of its window, a ReLU to none or all.
 
     Args:
-      features: images [N, height, width, C] -> [N, rows, columns, channels], in evaluation.
-      image_shape: (height, width, channels), so large that the field of the unit does not reach the edge.
-      unit: (row, column) of the feature map; the middle where None. All its channels count.
+      features: function of images [N, height, width, C] that returns features [N, rows, columns, channels], the
+        network being in evaluation.
+      image_shape: (height, width, channels), so large that the unit's field does not reach the edge.
+      unit: (row, column) of the feature map, all of whose channels count; None: the middle.
     Returns:
       A boolean numpy array [height, width].
     """
@@ -43,7 +44,7 @@ def measured_field(features, image_shape, num_images=100, seed=0, unit=None):
     images = jnp.asarray(rng.standard_normal((num_images, *image_shape)), jnp.float32)
     rows, columns, channels = jax.eval_shape(features, images).shape[1:]
     row, column = unit or (rows // 2, columns // 2)
-    weights = jnp.asarray(rng.uniform(1, 2, channels), jnp.float32)  # so that channels do not cancel
+    weights = jnp.asarray(rng.uniform(1, 2, channels), jnp.float32)  # positive, so that channels do not cancel
 
     @jax.jit
     def gradient(images):
@@ -53,5 +54,5 @@ def measured_field(features, image_shape, num_images=100, seed=0, unit=None):
 
 
 def extent(mask):
-    """The sides (rows, columns) of the smallest rectangle that holds all that is true."""
+    """The sides (rows, columns) of the smallest rectangle that holds every true entry of a mask."""
     return tuple(int(np.ptp(np.flatnonzero(mask.any(axis)))) + 1 if mask.any() else 0 for axis in (1, 0))

@@ -5,8 +5,9 @@ shape. Weights of the inputs and of the state start with variance 1 / fan-in, bi
 gate.
 
 A cell has two halves. ``project`` maps inputs to what they add to the gates, which ``unroll`` does for all steps in one
-product; ``step`` is the rest, one step after the other. Cells whose gates read the state through a single matrix say
-how with ``update``, and ``unroll`` then spares the backward pass one product a step.
+product; ``step`` is the rest, one step after the other. A cell whose gates read the state through a single matrix also
+has ``update``, (state, gates) -> (state, output), and ``unroll`` then spares the backward pass one product a step.
+``hidden`` gives the part of a state that gates read.
 
 Axes: T time, G gates, F the cell's width; the leading axes of a batch may be any.
 """
@@ -22,7 +23,7 @@ from models.mlp import activation_function, gaussian_kernel
 
 
 def product(features, name):
-    """An affine map without its bias, as a part of a cell."""
+    """A linear map to ``features`` numbers, as a part of a cell."""
     return nn.Dense(features, use_bias=False, kernel_init=gaussian_kernel("lecun"), name=name)
 
 
@@ -84,9 +85,9 @@ class GRUCell(nn.Module):
         return jnp.concatenate([self.input(x), self.candidate_input(x)], axis=-1) + self.bias
 
     def step(self, h, z):
-        of_gates, of_candidate = jnp.split(z, [2 * self.width], axis=-1)
-        reset, update = jnp.split(jax.nn.sigmoid(of_gates + self.recurrent(h)), 2, axis=-1)
-        h = update * h + (1 - update) * jnp.tanh(of_candidate + self.candidate_recurrent(reset * h))
+        z_gates, z_candidate = jnp.split(z, [2 * self.width], axis=-1)
+        reset, update = jnp.split(jax.nn.sigmoid(z_gates + self.recurrent(h)), 2, axis=-1)
+        h = update * h + (1 - update) * jnp.tanh(z_candidate + self.candidate_recurrent(reset * h))
         return h, h
 
     def hidden(self, h):
@@ -104,7 +105,7 @@ class LSTMCell(nn.Module):
     forget_bias: float = 1.0
 
     def initial_state(self, shape=()):
-        # Of their own memory each: one array cannot be donated twice.
+        # Two arrays, not the same one twice: memory cannot be donated twice.
         return jnp.zeros((*shape, self.width)), jnp.zeros((*shape, self.width))
 
     def setup(self):
@@ -138,7 +139,7 @@ class LSTMCell(nn.Module):
 
 def unroll(cell, params, state, x_T):
     """The last state and the outputs [T, ..., F] of a cell that reads x [T, ..., D] one step after the other."""
-    # Around the product the leading axes are one: XLA's CPU backend multiplies [N, D] faster than [T, B, D].
+    # The leading axes are made one for the product: XLA's CPU backend multiplies [N, D] faster than [T, B, D].
     z = cell.apply({"params": params}, x_T.reshape(-1, x_T.shape[-1]), method="project")
     z_T = z.reshape(*x_T.shape[:-1], z.shape[-1])
     if hasattr(cell, "update"):
@@ -171,16 +172,16 @@ def _backward(cell, saved, cotangents):
     # Once, before the loop: XLA would transpose it in every step, which makes the product half again as slow.
     transposed = jax.lax.optimization_barrier(kernel.T)
 
-    def step(of_next, inputs):
-        of_output, state, gates = inputs
-        of_state, of_gates = jax.vjp(cell.update, state, gates)[1]((of_next, of_output))
-        through_gates = jax.vjp(cell.hidden, state)[1](of_gates @ transposed)[0]
-        return jax.tree.map(jnp.add, of_state, through_gates), of_gates
+    def step(grad_next, inputs):
+        grad_output, state, gates = inputs
+        grad_state, grad_gates = jax.vjp(cell.update, state, gates)[1]((grad_next, grad_output))
+        grad_state_by_gates = jax.vjp(cell.hidden, state)[1](grad_gates @ transposed)[0]
+        return jax.tree.map(jnp.add, grad_state, grad_state_by_gates), grad_gates
 
-    of_last, of_output_T = cotangents
-    of_state, of_gates_T = jax.lax.scan(step, of_last, (of_output_T, state_T, gates_T), reverse=True)
+    grad_last, grad_output_T = cotangents
+    grad_state, grad_gates_T = jax.lax.scan(step, grad_last, (grad_output_T, state_T, gates_T), reverse=True)
     hidden = cell.hidden(state_T).reshape(-1, kernel.shape[0])
-    return hidden.T @ of_gates_T.reshape(-1, kernel.shape[1]), of_state, of_gates_T
+    return hidden.T @ grad_gates_T.reshape(-1, kernel.shape[1]), grad_state, grad_gates_T
 
 
 _unroll.defvjp(_forward, _backward)

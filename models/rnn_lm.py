@@ -38,10 +38,10 @@ class RecurrentConfig:
     num_layers: int = 1
     d_embedding: int = 128
     width: int = 128
-    dropout: float = 0.0  # of the embeddings, between layers and of the last outputs
+    dropout: float = 0.0  # rate on the embeddings, between layers and on the last outputs
     tied_unembedding: bool = False
-    forget_bias: float = 1.0  # that an LSTM starts with
-    cutoffs: tuple[int, ...] = ()  # of an adaptive softmax; none: the full one
+    forget_bias: float = 1.0  # what an LSTM's forget gates start with
+    cutoffs: tuple[int, ...] = ()  # of an adaptive softmax; without any the softmax is full
     num_positions: int = 0  # position vectors added to the embeddings, in turn; 0: none
 
     def __post_init__(self):
@@ -71,7 +71,7 @@ class RecurrentConfig:
 
 
 def uniform(key, shape):
-    """Uniform in [-.1, .1], drawn flat."""
+    """Uniform numbers in [-0.1, 0.1], drawn flat."""
     return jax.random.uniform(key, (shape[0] * shape[1],), minval=-0.1, maxval=0.1).reshape(shape)
 
 
@@ -114,14 +114,14 @@ class RecurrentLM(nn.Module):
     def outputs(self, tokens_BT, states=None, deterministic=True, first_position=0):
         """(the last layer's outputs [T, B, F], states)."""
         states = self.initial_states(tokens_BT.shape[0]) if states is None else states
-        x_TB = self.embedded(tokens_BT.T, first_position)
-        cell, new = CELLS[self.config.cell](self.config), []
+        x_TB = self.embed_tokens(tokens_BT.T, first_position)
+        cell, new_states = CELLS[self.config.cell](self.config), []
         for params, state in zip(self.layers, states, strict=True):
-            state, x_TB = unroll(cell, params, state, self.dropped(x_TB, deterministic))
-            new.append(state)
-        return self.dropped(x_TB, deterministic), tuple(new)
+            state, x_TB = unroll(cell, params, state, self.drop(x_TB, deterministic))
+            new_states.append(state)
+        return self.drop(x_TB, deterministic), tuple(new_states)
 
-    def embedded(self, tokens_TB, first_position):
+    def embed_tokens(self, tokens_TB, first_position):
         """Embeddings [T, B, D], with those of positions added where there are any."""
         x_TBD = self.embed[tokens_TB]
         if not self.config.num_positions:
@@ -129,7 +129,7 @@ class RecurrentLM(nn.Module):
         positions_T = (first_position + jnp.arange(tokens_TB.shape[0])) % self.config.num_positions
         return x_TBD + self.positions[positions_T][:, None]
 
-    def dropped(self, x, deterministic):
+    def drop(self, x, deterministic):
         """x with a share ``dropout`` of its numbers set to zero and the others scaled up (Srivastava et al. 2014)."""
         if deterministic or not self.config.dropout:
             return x
@@ -142,36 +142,37 @@ class RecurrentLM(nn.Module):
 
     def read(self, tokens_B, states, position=0):
         """(the last layer's outputs [B, F], states) after one more token; no dropout."""
-        x_B, cell, new = self.embedded(tokens_B[None], position)[0], CELLS[self.config.cell](self.config), []
+        x_B = self.embed_tokens(tokens_B[None], position)[0]
+        cell, new_states = CELLS[self.config.cell](self.config), []
         for params, state in zip(self.layers, states, strict=True):
             state, x_B = cell.apply({"params": params}, state, x_B)
-            new.append(state)
-        return x_B, tuple(new)
+            new_states.append(state)
+        return x_B, tuple(new_states)
 
     def logits(self, h):
         """Logits [..., V] of outputs [..., F]; log-probabilities where the softmax is adaptive."""
         rows = h.reshape(-1, h.shape[-1])
         if self.config.adaptive:
-            found = self.config.adaptive.log_probabilities(self.adaptive, rows)
+            logits = self.config.adaptive.log_probabilities(self.adaptive, rows)
         else:
-            found = add_bias(rows @ self.unembed.T, self.unembed_bias)
-        return found.reshape(*h.shape[:-1], -1)
+            logits = add_bias(rows @ self.unembed.T, self.unembed_bias)
+        return logits.reshape(*h.shape[:-1], -1)
 
     def losses(self, tokens_BT, targets_BT, states=None, deterministic=True, num_sampled=0):
         """(cross-entropy [B, T] in nats of each target, states).
 
-        With ``num_sampled`` it is the estimate from so many sampled words, which needs the random stream ``dropout``.
+        With ``num_sampled`` it is an estimate from so many sampled words, which needs the random stream ``dropout``.
         """
         h_TBF, states = self.outputs(tokens_BT, states, deterministic)
         rows, targets = h_TBF.reshape(-1, h_TBF.shape[-1]), targets_BT.T.reshape(-1)
         if self.config.adaptive:
-            found = self.config.adaptive.losses(self.adaptive, rows, targets)
+            losses = self.config.adaptive.losses(self.adaptive, rows, targets)
         elif num_sampled:
             key = self.make_rng("dropout")
-            found = sampled_losses(key, self.unembed, self.unembed_bias, rows, targets, num_sampled)
+            losses = sampled_losses(key, self.unembed, self.unembed_bias, rows, targets, num_sampled)
         else:
-            found = token_losses(self.logits(rows), targets)
-        return found.reshape(h_TBF.shape[:2]).T, states
+            losses = token_losses(self.logits(rows), targets)
+        return losses.reshape(h_TBF.shape[:2]).T, states
 
     def losses_on_own_samples(self, tokens_BT, targets_BT, share_T, key, states=None):
         """Cross-entropy of the targets where some inputs are the model's own samples in place of the true tokens.
@@ -196,7 +197,7 @@ class RecurrentLM(nn.Module):
             own_B = jax.random.categorical(draw, jax.lax.stop_gradient(logits_BV)).astype(own_B.dtype)
             return (states, own_B), (token_losses(logits_BV, targets_B), read_B)
 
-        inputs = jnp.arange(T), tokens_BT.T, targets_BT.T
+        inputs = (jnp.arange(T), tokens_BT.T, targets_BT.T)
         (states, _), (losses_TB, read_TB) = jax.lax.scan(step, (states, tokens_BT[:, 0]), inputs)
         return losses_TB.T, read_TB.T, states
 
@@ -207,21 +208,21 @@ def last_outputs(config, states):
 
 
 def by_layer(states):
-    """The states as a dict, for where they are kept among a model's variables."""
+    """The states as a dict, as a model's variables keep them."""
     return {f"layer_{i}": state for i, state in enumerate(states)}
 
 
 def decoder(module):
-    """The Decoder of a RecurrentLM: what it keeps are the hidden states, so there is no limit to the length."""
+    """The Decoder of a RecurrentLM: its cache holds hidden states and the position, so no text is too long for it."""
 
     def start(batch_size):
         return {"states": module.initial_states(batch_size), "position": jnp.int32(0)}
 
     def advance(variables, cache, tokens_BT):
         params = {"params": variables["params"]}
-        arguments = tokens_BT, cache["states"], True, cache["position"]
-        h_TBF, states = module.apply(params, *arguments, method="outputs")
+        states, position = cache["states"], cache["position"]
+        h_TBF, states = module.apply(params, tokens_BT, states, first_position=position, method="outputs")
         logits_BV = module.apply(params, h_TBF[-1], method="logits")
-        return logits_BV, {"states": states, "position": cache["position"] + tokens_BT.shape[1]}
+        return logits_BV, {"states": states, "position": position + tokens_BT.shape[1]}
 
     return Decoder(start, advance, None)

@@ -10,32 +10,32 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
-KINDS = ("default", "linear", "llama3", "yarn")
+ROTARY_KINDS = ("default", "linear", "llama3", "yarn")
 
 
 @dataclass(frozen=True)
 class Rotary:
-    """Which angles rotary positions turn by; raises ValueError for settings outside their ranges.
+    """The angles that rotary positions turn channels by; raises ValueError for settings outside their ranges.
 
-    Every kind but ``default`` stretches wavelengths by ``factor``: ``linear`` all of them, ``llama3`` the long ones by
-    their number of turns within the original context, ``yarn`` the slow channels along a ramp.
+    Every kind but ``default`` stretches wavelengths by ``factor``: ``linear`` stretches all of them, ``llama3`` the
+    long ones by their number of turns within the original context, ``yarn`` the slow channels along a ramp.
     """
 
     base: float = 10000.0
-    fraction: float = 1.0  # of the head's channels that are rotated: the first ones
+    fraction: float = 1.0  # share of a head's channels that are rotated, the first ones
     kind: str = "default"
     factor: float = 1.0
     original_context_length: int | None = None  # llama3, yarn: the context before stretching
-    low_frequency_factor: float = 1.0  # llama3: fewer turns than this within the original context are stretched
-    high_frequency_factor: float = 4.0  # llama3: more turns than this are kept
+    low_frequency_factor: float = 1.0  # llama3: channels with fewer turns within the original context are stretched
+    high_frequency_factor: float = 4.0  # llama3: channels with more turns are kept
     fast_turns: float = 32.0  # yarn: channels with more turns within the original context are kept
-    slow_turns: float = 1.0  # yarn: channels with fewer are stretched
-    whole_channels: bool = True  # yarn: the ramp between them begins and ends at whole channels
-    attention_scale: float | None = None  # yarn: of the rotated channels; None: 0.1 ln(factor) + 1
+    slow_turns: float = 1.0  # yarn: channels with fewer turns are stretched
+    whole_channels: bool = True  # yarn: the ramp between kept and stretched begins and ends at whole channels
+    attention_scale: float | None = None  # yarn: factor of rotated queries and keys; None: 0.1 ln(factor) + 1
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"rotary kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        if self.kind not in ROTARY_KINDS:
+            raise ValueError(f"rotary kind {self.kind!r} is not one of {', '.join(ROTARY_KINDS)}")
         if not 0 < self.fraction <= 1:
             raise ValueError(f"rotary fraction={self.fraction} must lie in (0, 1]")
         for name in ("factor", "low_frequency_factor", "high_frequency_factor", "fast_turns", "slow_turns"):
@@ -61,30 +61,31 @@ def rotated_channels(rotary, head_width):
 
 
 def frequencies(rotary, head_width):
-    """Angles per position [R/2], in radians and float64: base^(-2c/R) (Su et al. 2021), stretched as the kind says.
+    """Radians that each pair of channels turns a position [R/2], float64: base^(-2c/R) (Su et al. 2021), stretched.
 
-    linear: Chen et al. 2023 (position interpolation); llama3: Grattafiori et al. 2024, in the form released with Llama
-    3.1; yarn: Peng et al. 2023, section 3.2. Raises ValueError unless R is even and positive.
+    Sources of the kinds of stretching: linear: Chen et al. 2023 (position interpolation); llama3: Grattafiori et al.
+    2024, in the form released with Llama 3.1; yarn: Peng et al. 2023, section 3.2. Raises ValueError unless R is even
+    and positive.
     """
     rotated = rotated_channels(rotary, head_width)
-    kept = rotary.base ** (-np.arange(0, rotated, 2) / rotated)
-    stretched = kept / rotary.factor
+    original = rotary.base ** (-np.arange(0, rotated, 2) / rotated)
+    stretched = original / rotary.factor
     if rotary.kind == "default":
-        return kept
+        return original
     if rotary.kind == "linear":
         return stretched
     if rotary.kind == "llama3":
-        turns = rotary.original_context_length * kept / (2 * math.pi)
+        turns = rotary.original_context_length * original / (2 * math.pi)
         low, high = rotary.low_frequency_factor, rotary.high_frequency_factor
-        share_kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
+        original_share = np.clip((turns - low) / (high - low), 0.0, 1.0)
     else:
         first, last = yarn_ramp(rotary, rotated)
-        share_kept = 1.0 - np.clip((np.arange(rotated // 2) - first) / (last - first), 0.0, 1.0)
-    return share_kept * kept + (1.0 - share_kept) * stretched
+        original_share = 1.0 - np.clip((np.arange(rotated // 2) - first) / (last - first), 0.0, 1.0)
+    return original_share * original + (1.0 - original_share) * stretched
 
 
 def yarn_ramp(rotary, rotated):
-    """Channels between which YaRN goes over from kept to stretched wavelengths (Peng et al. 2023, section 3.2)."""
+    """The first and last channel of YaRN's ramp from kept to stretched wavelengths (Peng et al. 2023, section 3.2)."""
 
     def channel(turns):
         """The channel, not rounded, that makes this many turns within the original context."""
@@ -99,7 +100,7 @@ def yarn_ramp(rotary, rotated):
 
 
 def attention_factor(rotary):
-    """What rotated queries and keys are multiplied by: 1 but for YaRN (Peng et al. 2023, section 3.4)."""
+    """The factor of rotated queries and keys: 1 for all kinds but YaRN (Peng et al. 2023, section 3.4)."""
     if rotary.kind != "yarn":
         return 1.0
     if rotary.attention_scale is not None:
@@ -108,15 +109,15 @@ def attention_factor(rotary):
 
 
 def rotate(x_BTHC, positions_BT, rotary):
-    """Queries or keys [B, T, H, C] with the first R channels turned by position times frequency.
+    """Turns the first R channels of queries or keys [B, T, H, C] by position times frequency.
 
-    Positions may also be [1, T] or [T]. Angles are computed in float32 or wider, whatever the dtype of x.
+    positions_BT may also be [1, T] or [T]. Angles are computed in float32 or wider, whatever the dtype of x.
     """
-    angular = frequencies(rotary, x_BTHC.shape[-1])
+    radians_per_position = frequencies(rotary, x_BTHC.shape[-1])
     wide = jnp.promote_types(x_BTHC.dtype, jnp.float32)
-    angles_BTR = positions_BT[..., None].astype(wide) * jnp.asarray(angular, wide)
+    angles_BTR = positions_BT[..., None].astype(wide) * jnp.asarray(radians_per_position, wide)
     scale = attention_factor(rotary)
     cos, sin = ((f(angles_BTR) * scale)[..., None, :].astype(x_BTHC.dtype) for f in (jnp.cos, jnp.sin))
-    half = len(angular)
+    half = len(radians_per_position)
     x1, x2, rest = x_BTHC[..., :half], x_BTHC[..., half : 2 * half], x_BTHC[..., 2 * half :]
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin, rest], axis=-1)

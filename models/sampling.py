@@ -9,16 +9,16 @@ import math
 import jax
 import jax.numpy as jnp
 
-# A share of probability that rounding may cost. Probabilities of .5 and .25 add up to .75 on paper, and to a little
-# less after a softmax in float32: the smallest set of mass .75 is these two all the same.
+# The share of a mass that rounding may cost. Probabilities of 0.5 and 0.25 add up to 0.75 on paper, and to a little
+# less after a softmax in float32: the smallest set of mass 0.75 is these two all the same.
 ROUNDING = 1e-6
 
-# Temperatures below this are 0: dividing by them could overflow.
-COLDEST = 1e-20
+# Temperatures below this one count as 0, because dividing by them could overflow.
+LEAST_TEMPERATURE = 1e-20
 
 
 def check(*, temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None):
-    """Raises ValueError, in one sentence, for the first of the options of ``filtered`` that is out of range."""
+    """Raises ValueError, in one sentence, for the first option of ``filter_logits`` that is out of range."""
     if not temperature >= 0:
         raise ValueError(f"temperature={temperature} must be at least 0; 0 always takes the likeliest token.")
     if top_k is not None and not (top_k >= 1 and int(top_k) == top_k):
@@ -30,30 +30,30 @@ def check(*, temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None
         raise ValueError(f"min_p={min_p} must lie in [0, 1]; 0 keeps every token.")
 
 
-def filtered(logits_BV, *, temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None):
-    """Logits of the distribution that a sampling strategy draws from: divided by the temperature, -inf where left out.
+def filter_logits(logits_BV, *, temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None):
+    """The logits that a sampling strategy draws from: divided by the temperature, -inf for tokens that it leaves out.
 
-    The temperature comes first; then the filters, in the order of the arguments, each on the distribution that the
-    one before left, renormalised. Options are Python numbers; None, the default, leaves a filter out.
+    The temperature is applied first; then the filters, in the order of the arguments, each to the renormalised
+    distribution that the filter before it left. Options are Python numbers; None, the default, leaves a filter out.
 
     Args:
-      logits_BV: [..., V], -inf for tokens that are ruled out already.
+      logits_BV: logits [..., V], -inf for tokens that are ruled out already.
       temperature: 0 keeps the likeliest token alone, the first of several; infinity makes all tokens equally likely.
       top_k: keeps the k likeliest tokens, and all that are as likely as the last of them (Fan et al. 2018, section 5).
       top_p: nucleus sampling keeps the smallest set of likeliest tokens with a mass of at least top_p, the token that
-        crosses it included; of equals, lower ids come first (Holtzman et al. 2020, equations 2 and 3).
+        crosses top_p included; of equals, lower ids come first (Holtzman et al. 2020, equations 2 and 3).
       min_p: keeps tokens at least min_p times as likely as the likeliest (Nguyen et al. 2024, section 3).
       typical_p: keeps the smallest set, of mass at least typical_p, of the tokens whose information -log p is nearest
         to the distribution's entropy; of equals, lower ids come first (Meister et al. 2023, equations 10 and 11).
     Returns:
-      [..., V] in float32.
+      Logits [..., V] in float32.
     Raises:
       ValueError: an option is out of range.
     """
     check(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
     logits_BV = jnp.asarray(logits_BV, jnp.float32)
     num_tokens = logits_BV.shape[-1]
-    if temperature < COLDEST:
+    if temperature < LEAST_TEMPERATURE:
         likeliest_BV = jax.nn.one_hot(logits_BV.argmax(-1), num_tokens, dtype=bool)
         return jnp.where(likeliest_BV, logits_BV, -jnp.inf)
     ruled_out_BV = logits_BV == -jnp.inf
@@ -85,9 +85,9 @@ def _smallest_prefix(logits_BV, rank_BV, mass):
 
 
 def _least_bound(values_BV, weights_BV, target):
-    """The least number [B, 1] such that the weights of the values up to it reach ``target``; found by bisection.
+    """The least number [B, 1] such that the weights of the values up to it reach ``target``.
 
-    It halves the 2^32 floats in their order, and so ends with the exact one: several times faster than sorting.
+    Bisection over the 2^32 floats in their order finds the exact number, several times faster than sorting does.
     """
     keys_BV = _ordered(values_BV)
 
@@ -100,36 +100,36 @@ def _least_bound(values_BV, weights_BV, target):
     ends = jnp.iinfo(jnp.int32)
     low_B1 = jnp.full((*keys_BV.shape[:-1], 1), ends.min, jnp.int32)
     _, key_B1 = jax.lax.fori_loop(0, 32, halve, (low_B1, jnp.full_like(low_B1, ends.max)))
-    # The least value whose key reaches the bound: a key between two values is neither's.
+    # The key may lie between those of two values; the least value whose key reaches it is the bound.
     return jnp.min(jnp.where(keys_BV >= key_B1, values_BV, jnp.inf), -1, keepdims=True)
 
 
 def _ordered(values):
-    """Integers in the order of float32 numbers."""
+    """Integers that have the same order as float32 numbers."""
     bits = jax.lax.bitcast_convert_type(jnp.where(values == 0, 0.0, values), jnp.int32)  # -0 is 0
     return jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)
 
 
 def sample(key, logits_BV, **options):
-    """A token [B] for each row, drawn as the ``options`` of ``filtered`` say; at temperature 0 the likeliest token."""
-    filtered_BV = filtered(logits_BV, **options)
-    if options.get("temperature", 1.0) < COLDEST:
-        return filtered_BV.argmax(-1)  # as a draw would, without its cost
+    """Draws a token [B] for each row by the ``options`` of ``filter_logits``; at temperature 0 the likeliest token."""
+    filtered_BV = filter_logits(logits_BV, **options)
+    if options.get("temperature", 1.0) < LEAST_TEMPERATURE:
+        return filtered_BV.argmax(-1)  # the same as a draw, without the cost of random numbers
     return jax.random.categorical(key, filtered_BV)
 
 
 def generate(decoder, variables, key, prompt_BT, num_tokens, *, visible_BT=None, **options):
-    """The ``num_tokens`` tokens [B, num_tokens] that a model writes after a prompt, in one compiled scan.
+    """Writes ``num_tokens`` tokens [B, num_tokens] after a prompt, in one compiled scan.
 
-    Token i is drawn with ``jax.random.fold_in(key, i)``. Compiled once for a decoder, shape and options: keep the
-    decoder, which compares by identity.
+    Token i is drawn with ``jax.random.fold_in(key, i)``. The scan is compiled once for a decoder, shape and options.
+    Decoders compare by identity: keep one and pass it again.
 
     Args:
       decoder: a ``models.decoding.Decoder``.
-      variables: of its model.
-      prompt_BT: [B, T], or a single prompt [T], whose answer has no axis B either.
-      visible_BT: False where a prompt is padded on its left, for the Transformer's decoder; None: nowhere.
-      options: of ``filtered``.
+      variables: the variables of the decoder's model.
+      prompt_BT: token ids [B, T], or a single prompt [T], whose result has no axis B either.
+      visible_BT: False where a prompt is padded on its left, for the Transformer's decoder; None: no padding.
+      options: the options of ``filter_logits``.
     Raises:
       ValueError: no prompt, no tokens to write, more tokens than the cache holds, or an option out of range.
     """
@@ -139,8 +139,8 @@ def generate(decoder, variables, key, prompt_BT, num_tokens, *, visible_BT=None,
         raise ValueError(f"A prompt of shape {prompt_BT.shape} holds no tokens: give [B, T] or [T] of at least one.")
     if num_tokens < 1:
         raise ValueError(f"num_tokens={num_tokens} must be at least 1.")
-    fed = prompt_BT.shape[-1] + num_tokens - 1  # the last token is drawn, and never read
-    if decoder.context_length is not None and fed > decoder.context_length:
+    num_read = prompt_BT.shape[-1] + num_tokens - 1  # the last token is drawn, and never read
+    if decoder.context_length is not None and num_read > decoder.context_length:
         raise ValueError(
             f"A prompt of {prompt_BT.shape[-1]} tokens and {num_tokens} more do not fit a context of "
             f"{decoder.context_length}: shorten the prompt or ask for fewer tokens."
@@ -155,10 +155,10 @@ def _generate(decoder, variables, key, prompt_BT, num_tokens, options, visible_B
     def step(carry, i):
         logits_BV, cache = carry
         tokens_B = sample(jax.random.fold_in(key, i), logits_BV, **dict(options))
-        # Of the last token this is not used; to leave it out would compile the draw and the model once more.
+        # The last advance is not used; leaving it out would compile the draw and the model a second time.
         return decoder.advance(variables, cache, tokens_B[:, None]), tokens_B
 
     padding = () if visible_BT is None else (visible_BT,)
-    read = decoder.advance(variables, decoder.start(len(prompt_BT)), prompt_BT, *padding)
-    _, tokens_TB = jax.lax.scan(step, read, jnp.arange(num_tokens))
+    logits_and_cache = decoder.advance(variables, decoder.start(len(prompt_BT)), prompt_BT, *padding)
+    _, tokens_TB = jax.lax.scan(step, logits_and_cache, jnp.arange(num_tokens))
     return tokens_TB.T

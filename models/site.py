@@ -4,7 +4,7 @@ import flax.linen as nn
 
 
 class Site(nn.Module):
-    """Gives an activation a path, and changes nothing; ``probes.sites.apply`` reads and edits by that path."""
+    """Gives an activation a path without changing it; ``probes.sites.apply`` reads and edits activations by path."""
 
     @nn.compact
     def __call__(self, activation):

@@ -142,11 +142,21 @@ def norm(config, name):
     """The config's normalisation layer, or the identity."""
     if config.norm == "none":
         return lambda x: x
-    settings = {"epsilon": config.norm_epsilon, "dtype": config.dtype, "param_dtype": config.parameter_dtype}
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(**settings, name=name)
-    # The fast variance, mean square minus squared mean, loses digits where the mean is large.
-    return nn.LayerNorm(use_bias=config.bias, use_fast_variance=False, **settings, name=name)
+        return nn.RMSNorm(
+            epsilon=config.norm_epsilon,
+            dtype=config.dtype,
+            param_dtype=config.parameter_dtype,
+            name=name,
+        )
+    return nn.LayerNorm(
+        epsilon=config.norm_epsilon,
+        dtype=config.dtype,
+        param_dtype=config.parameter_dtype,
+        use_bias=config.bias,
+        use_fast_variance=False,  # mean square minus squared mean loses digits where the mean is large
+        name=name,
+    )
 
 
 def sinusoidal_positions(positions, width):
@@ -300,9 +310,13 @@ def decoder(module):
 
     def advance(variables, cache, tokens_BT, visible_BK=None):
         x_BTD, changed = module.apply(
-            {**variables, "cache": cache}, tokens_BT, visible_BK=visible_BK, cached=True, unembed=False,
+            {**variables, "cache": cache},
+            tokens_BT,
+            visible_BK=visible_BK,
+            cached=True,
+            unembed=False,
             mutable=["cache"],
-        )  # fmt: skip
+        )
         return logits(x_BTD[:, -1], unembedding(config, variables["params"])), changed["cache"]
 
     return Decoder(start, advance, config.context_length)

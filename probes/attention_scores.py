@@ -79,8 +79,8 @@ def _stripes(block_length):
     }
 
 
-def _along_stripes(layer_params, seen, tokens_BT, block_length):
-    pattern_BHQK = seen["attention/pattern"]
+def _along_stripes(layer_params, activations, tokens_BT, block_length):
+    pattern_BHQK = activations["attention/pattern"]
     return {name: _widened(pattern_BHQK[:, :, q, k]).sum((0, -1)) for name, (q, k) in _stripes(block_length).items()}
 
 
@@ -129,9 +129,9 @@ def prefix_matching_score(model, variables, tokens_BT):
     return _per_match(total_LH, tokens_BT)
 
 
-def _over_matches(layer_params, seen, tokens_BT):
+def _over_matches(layer_params, activations, tokens_BT):
     matches_BQK = _prefix_matches(tokens_BT)
-    return _widened(jnp.where(matches_BQK[:, None], seen["attention/pattern"], 0)).sum((0, 2, 3))
+    return _widened(jnp.where(matches_BQK[:, None], activations["attention/pattern"], 0)).sum((0, 2, 3))
 
 
 def uniform_prefix_matching_chance(tokens_BT):
@@ -164,7 +164,7 @@ def copying_score(model, variables, tokens_BT):
         a = sum_k A[q, k] l[q, x_k],   S = sum_k l[q, x_k],   score = 4 a / (a + S) - 1,
 
     k over the whole sequence, averaged over sequences and queries with S > 0; nan where there are none. 1: only what
-    is attended to rises. -1: only what is not. Raising all T tokens alike gives 4 / (T + 1) - 1, so -.85 and not 0
+    is attended to rises. -1: only what is not. Raising all T tokens alike gives 4 / (T + 1) - 1, so -0.85 and not 0
     is chance for their sequences: 25 random tokens without BOS, 10 of them.
 
     A final LayerNorm's centring and scale are applied, both being linear. Its division by the stream's deviation is
@@ -197,9 +197,10 @@ def unembedding_of(config, params, tokens):
     return own
 
 
-def _copied(layer_params, seen, tokens_BT, own_BKD):
+def _copied(layer_params, activations, tokens_BT, own_BKD):
     """Sum and count of the copying scores of all queries for which there is one."""
-    pattern_BHQK, outputs_BQHC = _widened(seen["attention/pattern"]), _widened(seen["attention/head_outputs"])
+    pattern_BHQK = _widened(activations["attention/pattern"])
+    outputs_BQHC = _widened(activations["attention/head_outputs"])
     readers_BKHC = jnp.einsum("BKD,HCD->BKHC", own_BKD, layer_params["attention"]["output"]["kernel"])
     raised_BHQK = jax.nn.relu(jnp.einsum("BQHC,BKHC->BHQK", outputs_BQHC, readers_BKHC))
     attended_BHQ, all_BHQ = (pattern_BHQK * raised_BHQK).sum(-1), raised_BHQK.sum(-1)
@@ -248,8 +249,8 @@ def _text_keys(tokens_BT):
     }
 
 
-def _on_text(layer_params, seen, tokens_BT):
-    pattern_BHQK = seen["attention/pattern"]
+def _on_text(layer_params, activations, tokens_BT):
+    pattern_BHQK = activations["attention/pattern"]
     keys = _text_keys(tokens_BT)
     return {name: _widened(jnp.where(k_BQK[:, None], pattern_BHQK, 0)).sum((0, 2, 3)) for name, k_BQK in keys.items()}
 

@@ -1,6 +1,6 @@
 """What heads compute, read from their weights alone: nothing here needs data.
 
-Row vectors: a row of the stream times W. W_OV = W_V W_O is what a head writes for the row it attends to;
+Vectors are rows: a row of the stream times W. W_OV = W_V W_O is what a head writes for the row it attends to;
 W_QK = W_Q W_K^T scores a query's row against a key's. Both are products of thin factors, and every result here goes
 through C x C products of these. Left out are biases, positions (rotary ones too), MLPs and the position-dependent
 scale of norms. A norm's other linear parts, the per-channel scale and a LayerNorm's centring, are folded into the
@@ -38,21 +38,21 @@ def fold_norm(norm_params, kernel, norm="layernorm"):
 
 def number_of_layers(params):
     """How many layers a Transformer's parameters have; raises ValueError where there is none."""
-    found = sum(name.startswith("layer_") for name in params)
-    if not found:
+    num_layers = sum(name.startswith("layer_") for name in params)
+    if not num_layers:
         raise ValueError("these parameters have no layers, hence no heads to analyse")
-    return found
+    return num_layers
 
 
 @partial(jax.jit, static_argnames="norm")
 def _layer_heads(layer_params, norm):
-    """The weights of one layer's heads, as in ``Heads`` without the axis L."""
+    """The weights of one layer's heads, as ``Heads`` without the axis L."""
     kernels = {kind: layer_params["attention"][kind]["kernel"] for kind in ("query", "key", "value", "output")}
-    heads = len(kernels["output"])
+    num_heads = len(kernels["output"])
 
     def read(kind):
         kernel_DHC = fold_norm(layer_params.get("attention_norm"), kernels[kind], norm)
-        return jnp.moveaxis(jnp.repeat(kernel_DHC, heads // kernel_DHC.shape[1], axis=1), 1, 0)
+        return jnp.moveaxis(jnp.repeat(kernel_DHC, num_heads // kernel_DHC.shape[1], axis=1), 1, 0)
 
     return Heads(read("query"), read("key"), read("value"), kernels["output"])
 
@@ -70,18 +70,18 @@ def head_weights(params, norm="layernorm"):
 
 @partial(jax.jit, static_argnames="norm")
 def _embedding_to_logits(params, norm):
-    """W_U W_E [D, D], the final norm folded in: what reads a logit direction back as an embedding."""
+    """W_U W_E [D, D], the final norm folded in: a map from directions of logits back to embeddings."""
     unembed_DV = params["unembed"]["kernel"] if "unembed" in params else params["embed"].T
     return fold_norm(params.get("final_norm"), unembed_DV @ params["embed"], norm)
 
 
-def over_pairs(function, first, second):
+def map_pairs(function, first, second):
     """``function(earlier head's arrays, later head's arrays)`` for all pairs, one earlier head at a time."""
     L, H = jax.tree.leaves(first)[0].shape[:2]
     first, second = jax.tree.map(lambda x: x.reshape(L * H, *x.shape[2:]), (first, second))
     values = jax.lax.map(lambda head: jax.vmap(lambda other: function(head, other))(second), first)
-    later = jnp.arange(L)[:, None, None, None] < jnp.arange(L)[:, None]
-    return jax.tree.map(lambda x: jnp.where(later, x.reshape(L, H, L, H), jnp.nan), values)
+    is_later = jnp.arange(L)[:, None, None, None] < jnp.arange(L)[:, None]
+    return jax.tree.map(lambda x: jnp.where(is_later, x.reshape(L, H, L, H), jnp.nan), values)
 
 
 def relative_norm(sender, reader):
@@ -91,20 +91,22 @@ def relative_norm(sender, reader):
     gram_a, gram_b, gram_m, gram_n = a_DC.T @ a_DC, b_CD @ b_CD.T, m_DC.T @ m_DC, n_DC.T @ n_DC
     inner_CC = b_CD @ m_DC
     squares = jnp.sum(gram_a @ inner_CC * (inner_CC @ gram_n)), jnp.sum(gram_a * gram_b), jnp.sum(gram_m * gram_n)
-    product, sent, read = (jnp.sqrt(jnp.maximum(square, 0)) for square in squares)
-    return product / jnp.where(sent * read > 0, sent * read, 1)
+    product, sender_norm, reader_norm = (jnp.sqrt(jnp.maximum(square, 0)) for square in squares)
+    whole = sender_norm * reader_norm
+    return product / jnp.where(whole > 0, whole, 1)
 
 
 def composition_scores(params, norm="layernorm"):
     """How much of what a head writes a later head reads: {"query", "key", "value": [L1, H1, L2, H2]} in [0, 1].
 
     ||W_OV1 M|| / (||W_OV1|| ||M||), Frobenius norms, with M = W_QK2, W_QK2^T and W_OV2; 0 for a head without weights.
-    State it against ``composition_baseline``. Layers are taken in pairs. Source: section "Analyzing a two-layer model".
+    Compare the scores with ``composition_baseline``. Source: section "Analyzing a two-layer model".
     """
     L = number_of_layers(params)
     weights = [layer_heads(params, layer, norm) for layer in range(L)] if L < 4 else None
 
-    def heads(layer):  # of a deep model only two layers' folded weights are held at once
+    def heads(layer):
+        # Of a deep model only two layers' folded weights are held at once.
         return weights[layer] if weights else layer_heads(params, layer, norm)
 
     H = len(heads(0).output)
@@ -123,32 +125,32 @@ def _layer_composition(sender, reader):
     def gram(kernel_HDC):
         return jnp.einsum("HDC,HDE->HCE", kernel_HDC, kernel_HDC)
 
-    # Scores do not depend on the kernels' sizes, but their fourth powers may be out of range.
+    # Scores do not depend on the size of the kernels, whose fourth powers may be out of range.
     sizes = jax.tree.map(lambda kernel: jnp.abs(kernel).max((1, 2), keepdims=True), (sender, reader))
     sender, reader = jax.tree.map(lambda x, size: x / jnp.where(size > 0, size, 1), (sender, reader), sizes)
     value, written = gram(sender.value), gram(jnp.swapaxes(sender.output, 1, 2))
-    sent_H = jnp.sum(value * written, axis=(1, 2))
+    sender_square_H = jnp.sum(value * written, axis=(1, 2))
     readers = (
         (reader.query, reader.key),
         (reader.key, reader.query),
         (reader.value, jnp.swapaxes(reader.output, 1, 2)),
     )
-    found = []
+    scores = []
     for m_HDC, n_HDC in readers:
         gram_n = gram(n_HDC)
         inner = jnp.einsum("GCD,HDE->GHCE", sender.output, m_HDC)
         left, right = jnp.einsum("GBC,GHCE->GHBE", value, inner), jnp.einsum("GHBE,HEF->GHBF", inner, gram_n)
-        read_H = jnp.sum(gram(m_HDC) * gram_n, axis=(1, 2))
-        product, whole = jnp.sum(left * right, axis=(2, 3)), sent_H[:, None] * read_H
-        found.append(jnp.sqrt(jnp.maximum(product, 0) / jnp.where(whole > 0, whole, 1)))
-    return jnp.stack(found)
+        reader_square_H = jnp.sum(gram(m_HDC) * gram_n, axis=(1, 2))
+        product, whole = jnp.sum(left * right, axis=(2, 3)), sender_square_H[:, None] * reader_square_H
+        scores.append(jnp.sqrt(jnp.maximum(product, 0) / jnp.where(whole > 0, whole, 1)))
+    return jnp.stack(scores)
 
 
 def composition_baseline(key, params, num_samples=256):
     """Mean and standard deviation, two scalars, of composition scores of Gaussian matrices of the heads' shapes.
 
-    The three kinds have one distribution. ``num_samples`` independent pairs of heads are drawn; the mean is uncertain
-    by the standard deviation over sqrt(num_samples).
+    Query, key and value composition have the same distribution there. ``num_samples`` independent pairs of heads are
+    drawn; the standard error of the mean is the standard deviation over sqrt(num_samples).
     """
     number_of_layers(params)
     C, D = params["layer_0"]["attention"]["output"]["kernel"].shape[1:]
@@ -179,11 +181,11 @@ def ov_copying_score(params, norm="layernorm"):
 
 
 def qk_matching_score(params, norm="layernorm"):
-    """Whether a head attends to the token that it stands on, wherever that recurs: [L, H] in [-1, 1].
+    """Whether a head attends to earlier copies of the token at its query: [L, H] in [-1, 1].
 
-    sum(eigenvalues) / sum(|eigenvalues|) of W_E W_QK W_E^T, real part, through the C x C matrix W_K^T W_E^T W_E W_Q: of
-    what the embedding alone tells queries and keys. A duplicate-token head of the first layer has it near 1. Source:
-    section "Summarizing OV/QK matrices".
+    sum(eigenvalues) / sum(|eigenvalues|) of W_E W_QK W_E^T, real part, through the C x C matrix W_K^T W_E^T W_E W_Q:
+    queries and keys are read from the embedding alone. A duplicate-token head of the first layer scores near 1.
+    Source: section "Summarizing OV/QK matrices".
     """
     layers = range(number_of_layers(params))
     gram_DD = jax.jit(lambda embed_VD: embed_VD.T @ embed_VD)(params["embed"])
@@ -206,13 +208,16 @@ def _positive_share(matrix_HCC):
 
 
 def k_composition_accuracy(params, tokens_N=None, norm="layernorm"):
-    """How often a later head that reads what an earlier one wrote looks for its own token, as a share of tokens.
+    """How often a later head's query prefers the key at which an earlier head wrote the query's own token.
 
     The share of query tokens for which W_E W_QK2 (W_E W_OV1)^T is largest at the key whose written token is the same,
-    among all tokens of the vocabulary or ``tokens_N``; chance is 1/N. Returns {"pairs": [L1, H1, L2, H2], "sum":
-    [L2, H2]}; for "sum" all heads of all earlier layers write at once (NaN in the first layer). Positions are ignored:
-    whether the earlier head attends to the previous token is another probe's matter. A memory recall probe as in Bietti
-    et al. 2023, "Birth of a transformer: a memory viewpoint".
+    among all tokens of the vocabulary or ``tokens_N``; chance is 1/N. Positions are ignored: whether the earlier head
+    attends to the previous token is not asked here. A memory recall probe as in Bietti et al. 2023, "Birth of a
+    transformer: a memory viewpoint".
+
+    Returns:
+      {"pairs": [L1, H1, L2, H2], "sum": [L2, H2]}. For "sum" all heads of all earlier layers write at once; it is NaN
+      in the first layer.
     """
     heads = head_weights(params, norm)
     embed_ND = jnp.asarray(params["embed"])
@@ -227,7 +232,7 @@ def k_composition_accuracy(params, tokens_N=None, norm="layernorm"):
         value_DC, output_CD = sender
         return accuracy(reader[0], embed_ND @ value_DC @ output_CD, reader[1])
 
-    pairs = over_pairs(pair, (heads.value, heads.output), (queries_LHNC, heads.key))
+    pairs = map_pairs(pair, (heads.value, heads.output), (queries_LHNC, heads.key))
     sums = [jnp.full(len(heads.query[0]), jnp.nan, pairs.dtype)]
     written_ND = jnp.zeros_like(embed_ND)
     for layer in range(1, len(heads.query)):
@@ -237,7 +242,7 @@ def k_composition_accuracy(params, tokens_N=None, norm="layernorm"):
 
 
 def qk_trace(params, norm="layernorm"):
-    """How far a later head's scores favour keys whose written token is the query's own: [L1, H1, L2, H2].
+    """How much a later head's scores favour keys at which an earlier head wrote the query's token: [L1, H1, L2, H2].
 
     tr(W_E W_QK2 (W_E W_OV1)^T), of the V x V matrix of (query token, key's written token), without the 1/sqrt(C) of
     attention scores. Sum it over the earlier previous-token heads. Source: Olsson et al. 2022, "In-context learning
@@ -250,4 +255,4 @@ def qk_trace(params, norm="layernorm"):
         (value_DC, output_CD), (query_DC, key_DC) = sender, reader
         return jnp.sum((query_DC.T @ gram_DD @ value_DC) * (output_CD @ key_DC).T)
 
-    return over_pairs(trace, (heads.value, heads.output), (heads.query, heads.key))
+    return map_pairs(trace, (heads.value, heads.output), (heads.query, heads.key))

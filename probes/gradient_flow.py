@@ -1,6 +1,6 @@
 """How large gradients are at each layer of a network, or at each step of a recurrent one.
 
-Axis letters: L layers, counted from the input.
+Axes: L layers, counted from the input.
 """
 
 import jax

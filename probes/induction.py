@@ -22,9 +22,10 @@ from probes.patching import path_patch
 
 # How far above uniform attention's score a head stands that is called a previous-token or an induction head.
 PREVIOUS_OVER_CHANCE, INDUCTION_OVER_CHANCE = 3.0, 5.0
-# Heads that are ablated together, and the inputs of later heads out of which previous-token heads are cut.
-SETS = ("previous_token", "induction", "others_as_many_as_previous_token", "others_as_many_as_induction")
-CUTS = (("key",), ("query", "value"))
+# Heads that are ablated together. Of others, as many as have the role, for comparison.
+HEAD_SETS = ("previous_token", "induction", "others_as_many_as_previous_token", "others_as_many_as_induction")
+# Inputs of later heads out of which previous-token heads are cut.
+CUT_INPUTS = (("key",), ("query", "value"))
 
 
 def block_length(context_length):
@@ -35,6 +36,18 @@ def block_length(context_length):
 def two_copies(key, size, context_length, num_tokens, bos):
     """Sequences [BOS, r, r] for ``stripe_scores``."""
     return repeated_tokens(key, size, block_length(context_length), 2, num_tokens, bos)
+
+
+def score_over_chance(scores_LH, score, context_length):
+    """The best head's score on ``two_copies``, over that of uniform attention.
+
+    Args:
+      scores_LH: of ``stripe_scores``, [..., L, H]; heads of every layer in it count.
+      score: its name, "previous_token_score" or "induction_score".
+    Returns:
+      [...].
+    """
+    return scores_LH.max((-2, -1)) / stripe_chance(block_length(context_length))[score]
 
 
 def random_sequences(key, size, context_length, num_tokens, bos):
@@ -77,50 +90,80 @@ def examine_circuits(model, variables, batch, scores, num_tokens, bos, key):
       scores: of ``stripe_scores``.
       num_tokens, bos: as in ``examine_heads``.
     Returns:
-      {name: array}; accuracies and losses (nats) are on determined positions, [L, H] without each head and [len(SETS)]
-      without sets of heads; pairs of heads are [L writes, H, L reads, H]. See the functions called.
+      {name: array}; accuracies and losses (nats) are on determined positions, [L, H] without each head and [N] without
+      each of ``HEAD_SETS``; pairs of heads are [L writes, H, L reads, H]. See the functions called.
     """
-    L, H, T = model.config.num_layers, model.config.num_heads, model.config.context_length
-    params, third = variables["params"], len(batch["tokens"]) // 3
-    decoded = previous_token_probe(model, variables, batch["tokens"][third:], batch["tokens"][:third], num_tokens)
+    tokens_BT, third = batch["tokens"], len(batch["tokens"]) // 3
+    decoded_LT = previous_token_probe(model, variables, tokens_BT[third:], tokens_BT[:third], num_tokens)
     batch = jax.tree.map(lambda x: x[: len(x) // 4], batch)
-    tokens_BT = batch["tokens"]
     weight_BT = batch["determined"].astype(jnp.float32)
-    attributed = direct_logit_attribution(model, variables, tokens_BT, batch["targets"], weight_BT)
-    found = {f"logit_from_{part}": logits for part, logits in attributed.items()}
-    found["previous_token_decoded"] = decoded
+    attributed = direct_logit_attribution(model, variables, batch["tokens"], batch["targets"], weight_BT)
+    roles = head_roles(scores, stripe_chance(block_length(model.config.context_length)))
+    gains = restore_paths(model, variables, num_tokens, bos, key)
+    return {
+        "previous_token_decoded": decoded_LT,
+        **{f"logit_from_{part}": logits for part, logits in attributed.items()},
+        **{f"is_{role}_head": mask_LH for role, mask_LH in roles.items()},
+        **ablate_roles(model, variables, batch, roles),
+        **measure_compositions(variables["params"], key),
+        **{f"path_patch_{kind}": gain_LHLH for kind, gain_LHLH in gains.items()},
+    }
 
-    roles = head_roles(scores, stripe_chance(block_length(T)))
-    found |= {f"is_{role}_head": mask_LH for role, mask_LH in roles.items()}
+
+def ablate_roles(model, variables, batch, roles):
+    """What is left on determined positions without each head, without ``HEAD_SETS`` and with paths cut.
+
+    Args:
+      batch: as in ``examine_circuits``.
+      roles: of ``head_roles``.
+    Returns:
+      {"accuracy" or "loss" + "_without_head/KIND" [L, H] and "_without_set/KIND" [N], for each kind of ablation;
+      "accuracy_without_path/INPUTS", a scalar for each of ``CUT_INPUTS``}.
+    """
+    L, H, tokens_BT = model.config.num_layers, model.config.num_heads, batch["tokens"]
     ablated_NLH = jnp.concatenate([jnp.eye(L * H).reshape(-1, L, H), role_sets(roles)])
 
     def score(logits_BTV):
         return determined_scores(logits_BTV, batch)
 
-    for kind in ablation.KINDS:
-        without = ablation.ablate_sets(model, variables, tokens_BT, score, 1 - ablated_NLH, kind)
-        for name, values_N in without.items():
-            found[f"{name}_without_head/{kind}"] = values_N[: L * H].reshape(L, H)
-            found[f"{name}_without_set/{kind}"] = values_N[L * H :]
-    for inputs in CUTS:
-        cut = ablation.cut_paths(model, variables, tokens_BT, 1 - roles["previous_token"], inputs)
-        found[f"accuracy_without_path/{'_'.join(inputs)}"] = score(cut)["accuracy"]
+    left = {}
+    for kind in ablation.ABLATION_KINDS:
+        scores = ablation.ablate_sets(model, variables, tokens_BT, score, 1 - ablated_NLH, kind)
+        for name, values_N in scores.items():
+            left[f"{name}_without_head/{kind}"] = values_N[: L * H].reshape(L, H)
+            left[f"{name}_without_set/{kind}"] = values_N[L * H :]
+    for inputs in CUT_INPUTS:
+        logits_BTV = ablation.cut_paths(model, variables, tokens_BT, 1 - roles["previous_token"], inputs)
+        left[f"accuracy_without_path/{'_'.join(inputs)}"] = score(logits_BTV)["accuracy"]
+    return left
 
-    found |= {f"{kind}_composition": pairs for kind, pairs in circuits.composition_scores(params).items()}
+
+def measure_compositions(params, key):
+    """What the weights alone say of pairs of heads, {name: array}: composition, K-composition accuracy, QK traces."""
     mean, deviation = circuits.composition_baseline(key, params)
-    found |= {"composition_baseline_mean": mean, "composition_baseline_deviation": deviation}
     matched = circuits.k_composition_accuracy(params)
-    found |= {"k_composition_accuracy": matched["pairs"], "k_composition_accuracy_of_layer": matched["sum"]}
-    found["qk_trace"] = circuits.qk_trace(params)
+    return {
+        **{f"{kind}_composition": pairs_LHLH for kind, pairs_LHLH in circuits.composition_scores(params).items()},
+        "composition_baseline_mean": mean,
+        "composition_baseline_deviation": deviation,
+        "k_composition_accuracy": matched["pairs"],
+        "k_composition_accuracy_of_layer": matched["sum"],
+        "qk_trace": circuits.qk_trace(params),
+    }
 
-    clean_BT = two_copies(key, 32, T, num_tokens, bos)
-    corrupted_BT, weight_T = corrupted(key, clean_BT, num_tokens)
+
+def restore_paths(model, variables, num_tokens, bos, key):
+    """{kind of input: gain [L, H, L, H]} in log-probability (nats) where one path of corrupted sequences is restored.
+
+    See ``corrupt`` for the sequences and ``path_patch`` for the paths.
+    """
+    clean_BT = two_copies(key, 32, model.config.context_length, num_tokens, bos)
+    corrupted_BT, weight_T = corrupt(key, clean_BT, num_tokens)
 
     def log_probability(logits_BTV):
         return jnp.average(-token_losses(logits_BTV[:, :-1], clean_BT[:, 1:]).mean(0), weights=weight_T)
 
-    patched = path_patch(model, variables, clean_BT, corrupted_BT, log_probability)
-    return found | {f"path_patch_{kind}": gain for kind, gain in patched.items()}
+    return path_patch(model, variables, clean_BT, corrupted_BT, log_probability)
 
 
 def determined_scores(logits_BTV, batch):
@@ -150,7 +193,7 @@ def head_roles(scores, chance):
 
 
 def role_sets(roles):
-    """Masks [N, L, H] of ``SETS``: each role's heads, and as many of the others, the first in order of layers."""
+    """Masks [N, L, H] of ``HEAD_SETS``: each role's heads, and as many of the others, the first in order of layers."""
     others = roles["other"].ravel()
 
     def as_many(role):
@@ -159,8 +202,8 @@ def role_sets(roles):
     return jnp.stack([roles["previous_token"], roles["induction"], as_many("previous_token"), as_many("induction")])
 
 
-def corrupted(key, clean_BT, num_tokens):
-    """Sequences [BOS, r, r] with every second token of the first copy replaced, and the positions that it concerns.
+def corrupt(key, clean_BT, num_tokens):
+    """Sequences [BOS, r, r] with every second token of the first copy replaced, and the positions that lose by it.
 
     The tokens that follow the replaced ones stay: what differs is only what the first layer wrote there of the past.
 

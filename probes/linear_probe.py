@@ -1,4 +1,4 @@
-"""What a linear map reads off the residual stream: multinomial logistic regression on activations.
+"""What a linear classifier reads off the residual stream: multinomial logistic regression on activations.
 
 Axes: N examples, D features, C classes, B sequences, T time, L layers.
 """
@@ -27,7 +27,7 @@ def fit_and_predict(train_ND, train_labels_N, test_ND, num_classes, num_steps=10
     dtype = jnp.promote_types(train_ND.dtype, jnp.float32)
     train_ND, test_ND = train_ND.astype(dtype), test_ND.astype(dtype)
     mean_D, deviation_D = train_ND.mean(0), train_ND.std(0)
-    # A feature that is the same in all training examples tells nothing, and rounding alone must not make it one.
+    # A feature that is the same in all training examples tells nothing; rounding must not make it look as if it varied.
     varies_D = deviation_D > 1e-5 * jnp.abs(mean_D)
     scale_D = jnp.where(varies_D, 1 / jnp.where(varies_D, deviation_D, 1), 0)
     train_ND, test_ND = (train_ND - mean_D) * scale_D, (test_ND - mean_D) * scale_D
@@ -46,18 +46,18 @@ def fit_and_predict(train_ND, train_labels_N, test_ND, num_classes, num_steps=10
         updates, state = optimizer.update(jax.grad(loss)(weights), state)
         return optax.apply_updates(weights, updates), state
 
-    start = {"kernel_DC": jnp.zeros((train_ND.shape[1], num_classes), dtype), "bias_C": jnp.zeros(num_classes, dtype)}
-    weights, _ = jax.lax.fori_loop(0, num_steps, step, (start, optimizer.init(start)))
+    zeros = {"kernel_DC": jnp.zeros((train_ND.shape[1], num_classes), dtype), "bias_C": jnp.zeros(num_classes, dtype)}
+    weights, _ = jax.lax.fori_loop(0, num_steps, step, (zeros, optimizer.init(zeros)))
     return logits(weights, test_ND).argmax(-1)
 
 
 @partial(jax.jit, static_argnames=("model", "num_tokens"))
 def previous_token_probe(model, variables, train_tokens_BT, test_tokens_BT, num_tokens):
-    """How well the residual stream at each position tells the token of the position before, after 0, 1 ... L layers.
+    """How well a linear classifier reads the previous token off the residual stream after 0, 1 ... L layers.
 
-    One linear classifier is fitted to each depth of the stream, over positions 2 ... T-1 together: position 1 follows
-    BOS where there is one, and tells nothing. On sequences of random tokens the embedding is at chance, 1 / num_tokens:
-    whatever is above it was moved there by attention.
+    One classifier is fitted to each depth of the stream, over positions 2 ... T-1 together. Position 1 is left out: it
+    follows BOS where there is one, and tells nothing. On sequences of random tokens the embedding is at chance,
+    1 / num_tokens; attention moved there what is above chance.
 
     Args:
       train_tokens_BT, test_tokens_BT: different sequences; from position 1 on, ids 0 ... num_tokens - 1.
@@ -69,15 +69,15 @@ def previous_token_probe(model, variables, train_tokens_BT, test_tokens_BT, num_
 
     def streams_and_labels(tokens_BT):
         observe = {site: lambda x_BTD: x_BTD[:, 2:] for site in ("layer_*/residual_in", "residual_out")}
-        _, seen = sites.apply(model, variables, tokens_BT, observe=observe)
-        return jnp.stack([*seen.values()]), tokens_BT[:, 1:-1]
+        _, activations = sites.apply(model, variables, tokens_BT, observe=observe)
+        return jnp.stack([*activations.values()]), tokens_BT[:, 1:-1]
 
     train_LBTD, train_labels_BT = streams_and_labels(train_tokens_BT)
     test_LBTD, test_labels_BT = streams_and_labels(test_tokens_BT)
 
-    def at_depth(examples):
-        train_ND, test_ND = (x_BTD.reshape(-1, x_BTD.shape[-1]) for x_BTD in examples)
+    def accuracy_at_depth(streams):
+        train_ND, test_ND = (x_BTD.reshape(-1, x_BTD.shape[-1]) for x_BTD in streams)
         predicted_N = fit_and_predict(train_ND, train_labels_BT.reshape(-1), test_ND, num_tokens)
         return (predicted_N.reshape(test_labels_BT.shape) == test_labels_BT).mean(0)
 
-    return jax.lax.map(at_depth, (train_LBTD, test_LBTD))
+    return jax.lax.map(accuracy_at_depth, (train_LBTD, test_LBTD))

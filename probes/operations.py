@@ -1,8 +1,8 @@
 """What a function costs, counted from its jaxpr: floating-point operations, and bytes read and written.
 
 XLA's own cost analysis counts the body of a scan once, whatever its length, and charges a gather for its whole operand.
-Here a scan costs its length times its body, and a gather what it gathers. A count is exact and the same on every
-machine; it is what the program says, before the compiler fuses anything.
+Here a scan costs its length times its body, and a gather only what it gathers. The count is exact and the same on every
+machine: it is that of the program as written, before the compiler fuses anything.
 """
 
 from math import ceil, log2, prod
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 
 class Cost(NamedTuple):
+    """Floating-point operations, and bytes read and written."""
+
     operations: int
     bytes: int
 
@@ -21,12 +23,12 @@ class Cost(NamedTuple):
         return Cost(count * self.operations, count * self.bytes)
 
 
-def _names(text):
+def _primitives(text):
     return frozenset(text.split())
 
 
 # One operation for each element of the result.
-ELEMENTWISE = _names(
+ELEMENTWISE = _primitives(
     """
     abs acos acosh add add_any asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp conj cos cosh digamma
     div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p log2 logistic lt max
@@ -34,48 +36,51 @@ ELEMENTWISE = _names(
     """
 )
 # One operation for each element of the operand, less one for each result.
-REDUCTIONS = _names(
+REDUCTIONS = _primitives(
     """
     argmax argmin cumlogsumexp cummax cummin cumprod cumsum reduce reduce_max reduce_min reduce_prod reduce_sum
     """
 )
-SCATTERS = _names("scatter scatter-add scatter-max scatter-min scatter-mul scatter-sub")
-WINDOWS = _names("reduce_window_max reduce_window_min reduce_window_sum select_and_gather_add")
-# No operation. A slice reads what it takes, the others their operands.
-SLICES = _names("gather slice dynamic_slice")
+SCATTERS = _primitives("scatter scatter-add scatter-max scatter-min scatter-mul scatter-sub")
+WINDOWS = _primitives("reduce_window_max reduce_window_min reduce_window_sum select_and_gather_add")
+# These compute nothing. A slice reads what it takes, the others read their operands.
+SLICES = _primitives("gather slice dynamic_slice")
 UPDATE = "dynamic_update_slice"
-MOVES = _names(
+MOVES = _primitives(
     "broadcast_in_dim broadcast_to concatenate convert_element_type copy imag complex iota pad real reduce_precision "
     "rev split stack tile unstack"
 )
 # Other names for the same numbers: nothing is computed or moved.
-RELABELLINGS = _names(
+RELABELLINGS = _primitives(
     "bitcast_convert_type device_put name optimization_barrier pvary relayout reshape reshard sharding_constraint "
     "squeeze stop_gradient transpose with_memory_space_constraint"
 )
 # Primitives of integers, booleans and random bits, which are no floating-point operations.
-DISCRETE = _names(
+DISCRETE = _primitives(
     "and clz mulhi not or population_count random_bits random_clone random_fold_in random_seed random_split "
     "random_unwrap random_wrap reduce_and reduce_or reduce_xor shift_left shift_right_arithmetic "
     "shift_right_logical threefry2x32 xor"
 )
-CALLS = _names("checkpoint closed_call custom_jvp_call custom_vjp_call custom_vmap_call eval_jaxpr jit pjit remat2")
+CALLS = _primitives(
+    "checkpoint closed_call custom_jvp_call custom_vjp_call custom_vmap_call eval_jaxpr jit pjit remat2"
+)
 
 
 def count(function, *args):
     """The Cost of ``function(*args)``; ``args`` may be jax.ShapeDtypeStruct, so that nothing is allocated.
 
-    Conventions for operations. Only arithmetic on floating-point numbers counts, not that of indices and masks. An
-    addition, a multiplication, a comparison, a selection and a transcendental function are one each. A matrix product
-    of [M, K] and [K, N] is 2 M N K, a convolution 2 a multiplication, those with padded zeros included; a sum over n
-    numbers is n - 1; a scatter-add one for each number added; sorting n numbers n ceil(log2 n).
+    Conventions for operations. Only arithmetic on floating-point numbers counts; arithmetic on indices and masks does
+    not. An addition, a multiplication, a comparison, a selection and a transcendental function are one operation each.
+    A matrix product of [M, K] and [K, N] is 2 M N K operations; a convolution is 2 for each multiplication, those with
+    padded zeros included; a sum over n numbers is n - 1; a scatter-add is one for each number added; sorting n numbers
+    is n ceil(log2 n).
 
-    Conventions for bytes. Each primitive reads its operands and writes its result: no fusion and no cache, which is
-    an upper bound. A gather and a slice read only what they take, with the indices; a scatter works in place and
-    touches only what it updates. Reshapes and transpositions are other names for the same bytes.
+    Conventions for bytes. Each primitive reads its operands and writes its result. Fusion and caches are left out, so
+    this is an upper bound. A gather and a slice read only what they take, and their indices; a scatter works in place
+    and touches only what it updates. Reshapes and transpositions are other names for the same bytes.
 
-    A scan is its length times its body, a call its body, a branch the branch of most operations. What no result depends
-    on is not counted. Under ``jax.vmap`` and for several seeds, all elements count.
+    A scan costs its length times its body, a call its body, and a conditional its branch of most operations. What no
+    result depends on is not counted. Under ``jax.vmap`` and for several seeds, all elements count.
 
     Raises:
       ValueError: a while loop, whose number of turns the jaxpr does not say (a ``fori_loop`` between Python integers
@@ -93,12 +98,13 @@ def _count(jaxpr, live_outputs):
         outputs_live = [v in live for v in equation.outvars]
         if any(outputs_live) or equation.effects:
             live.update(v for v in equation.invars if not _is_literal(v))
-            cost = _of_equation(equation, outputs_live)
+            cost = _equation_cost(equation, outputs_live)
             operations, moved = operations + cost.operations, moved + cost.bytes
     return Cost(operations, moved)
 
 
-def _of_equation(equation, outputs_live):
+def _equation_cost(equation, outputs_live):
+    """The Cost of one equation of a jaxpr, what it calls included."""
     name, params = equation.primitive.name, equation.params
     if name == "scan":
         body = params["jaxpr"].jaxpr
@@ -119,6 +125,7 @@ def _of_equation(equation, outputs_live):
 
 
 def _operations(equation):
+    """The floating-point operations of a primitive that calls nothing; raises ValueError for one without a rule."""
     name, params = equation.primitive.name, equation.params
     inputs, outputs = ([v.aval for v in variables] for variables in (equation.invars, equation.outvars))
     if name in SLICES | MOVES | RELABELLINGS | DISCRETE | {UPDATE}:
@@ -150,6 +157,7 @@ def _operations(equation):
 
 
 def _bytes(equation):
+    """The bytes that a primitive which calls nothing reads and writes."""
     name = equation.primitive.name
     inputs, outputs = ([_num_bytes(v) for v in variables] for variables in (equation.invars, equation.outvars))
     # Where a broadcast only adds axes of size one, the bytes are the same.

@@ -1,4 +1,4 @@
-"""Causal paths: one run of the model with something replaced by what it is in another run.
+"""Causal paths: a run of the model in which some activations are replaced by those of another run.
 
 Axes: B batch, T time, D model width, H heads, C head width, L layers, S senders.
 """
@@ -11,10 +11,8 @@ import jax.numpy as jnp
 
 from probes import layerwise
 from probes.attribution import frozen_norm
-from probes.layerwise import itself
-from probes.sites import apply
-
-READS = {"query": "queries", "key": "keys", "value": "values"}  # kind of input -> its site
+from probes.layerwise import identity
+from probes.sites import HEAD_INPUTS, apply
 
 
 def path_patch(
@@ -26,24 +24,24 @@ def path_patch(
     *,
     senders=None,
     receivers=None,
-    kinds=tuple(READS),
+    kinds=tuple(HEAD_INPUTS),
     exact=False,
-    at=None,
+    positions=None,
 ):
     """How far each head's direct write into each later head's queries, keys or values restores the score.
 
-    The corrupted run is patched: for sender A and receiver B, q_B += LN((z_A clean - z_A corrupted) W_O^A) W_Q^B, the
-    norm frozen at the corrupted run's scale, and likewise for keys and values; rotary positions turn what is added.
-    Nothing between A and B sees the write, everything after B does. Swap the runs to learn what breaks a path. With
-    grouped queries, B alone reads the patched copy of the key or value that it shares with its group. With parallel
-    residuals, the MLP of B's layer sees neither the write nor what B makes of it.
+    The corrupted run is patched: for sender A and receiver B, q_B += LN((z_A clean - z_A corrupted) W_O^A) W_Q^B, with
+    the norm frozen at the corrupted run's scale; keys and values are patched in the same way, and rotary positions turn
+    what is added. Nothing between A and B reads the write; everything after B reads what B makes of it. Swap the runs
+    to learn what breaks a path. With grouped queries, B alone reads the patched copy of the key or value that it shares
+    with its group. With parallel residuals, the MLP of B's layer reads neither the write nor what B makes of it.
 
     Args:
       score: logits [B, T, V] -> scalar.
       senders, receivers: None for all heads, or lists of (layer, head).
-      kinds: of the receiver's inputs, from "query", "key", "value".
-      exact: the norm is computed anew on the stream with the write, in place of the frozen, linear one.
-      at: positions, or None for all, where logits are computed: ``score`` gets [B, len(at), V].
+      kinds: the receiver's inputs that are patched, from "query", "key", "value".
+      exact: whether the norm is computed anew on the stream with the write, instead of frozen and linear.
+      positions: where logits are computed, or None for everywhere: ``score`` gets [B, len(positions), V].
     Returns:
       {kind: [L sender, H sender, L receiver, H receiver]}: the score with the path patched minus the score of the
       corrupted run; NaN where the receiver is in no later layer, or the pair was not asked for.
@@ -55,91 +53,98 @@ def path_patch(
     every = [(layer, head) for layer in range(L) for head in range(H)]
     senders, receivers = (every if heads is None else list(heads) for heads in (senders, receivers))
     tokens = jnp.concatenate([clean_tokens_BT, corrupted_tokens_BT])
-    streams, seen = layerwise.streams(model, variables, tokens, observe={"attention/head_outputs": itself})
+    streams, activations = layerwise.streams(model, variables, tokens, observe={"attention/head_outputs": identity})
     half = len(clean_tokens_BT)
     streams = [x_BTD[half:] for x_BTD in streams]
-    outputs = [found["attention/head_outputs"] for found in seen]
-    end = streams[-1] if at is None else streams[-1][:, jnp.asarray(at)]
-    before = jax.jit(score)(layerwise.logits(model, variables, end))
+    outputs = [arrays["attention/head_outputs"] for arrays in activations]
+    last_stream = streams[-1] if positions is None else streams[-1][:, jnp.asarray(positions)]
+    corrupted_score = jax.jit(score)(layerwise.logits(model, variables, last_stream))
 
-    change = jnp.full((len(kinds), L, H, L, H), jnp.nan, before.dtype)
+    changes = jnp.full((len(kinds), L, H, L, H), jnp.nan, corrupted_score.dtype)
     for receiver in range(1, L):
-        reading = [head for layer, head in receivers if layer == receiver]
+        receiver_heads = jnp.array([head for layer, head in receivers if layer == receiver], int)
         for sender in range(receiver):
-            writing = [head for layer, head in senders if layer == sender]
-            if not reading or not writing:
+            sender_heads = jnp.array([head for layer, head in senders if layer == sender], int)
+            if not receiver_heads.size or not sender_heads.size:
                 continue
-            z_BTHC, kernel_HCD = (
-                outputs[sender],
-                variables["params"][f"layer_{sender}"]["attention"]["output"]["kernel"],
-            )
-            heads = jnp.array(writing)
-            writes_SBTD = _writes(z_BTHC[:half, :, heads] - z_BTHC[half:, :, heads], kernel_HCD[heads])
+            kernel_SCD = variables["params"][f"layer_{sender}"]["attention"]["output"]["kernel"][sender_heads]
+            z_BTSC = outputs[sender][:, :, sender_heads]
+            writes_SBTD = _writes(z_BTSC[:half] - z_BTSC[half:], kernel_SCD)
             z = _patched_outputs(
-                *layerwise.single(model, variables, receiver), streams[receiver], writes_SBTD, kinds=kinds, exact=exact
+                *layerwise.one_layer(model, variables, receiver),
+                streams[receiver],
+                writes_SBTD,
+                kinds=kinds,
+                exact=exact,
             )
-            # Heads of a layer do not see each other: one run patches all receivers, then one run for each of them lets
-            # only that head's output out.
-            runs = _one_receiver_each(z, outputs[receiver][half:], jnp.array(reading))
-            found = layerwise.scores_from(model, variables, receiver, streams[receiver], runs, score, at=at)
-            block = found.reshape(len(kinds), len(writing), len(reading)) - before
-            change = change.at[:, sender, heads[:, None], receiver, jnp.array(reading)].set(block)
-    return dict(zip(kinds, change, strict=True))
+            # Heads of a layer do not read each other: one run patches all receivers, then in one run for each receiver
+            # only that head's output is the patched one.
+            runs = _one_receiver_each(z, outputs[receiver][half:], receiver_heads)
+            scores = layerwise.scores_of_runs(
+                model, variables, receiver, streams[receiver], runs, score, positions=positions
+            )
+            block = scores.reshape(len(kinds), sender_heads.size, receiver_heads.size) - corrupted_score
+            changes = changes.at[:, sender, sender_heads[:, None], receiver, receiver_heads].set(block)
+    return dict(zip(kinds, changes, strict=True))
 
 
 @jax.jit
 def _writes(z_BTSC, kernel_SCD):
+    """What each sender writes into the stream [S, B, T, D]."""
     return jnp.einsum("BTSC,SCD->SBTD", z_BTSC, kernel_SCD)
 
 
 @partial(jax.jit, static_argnames=("model", "kinds", "exact"))
 def _patched_outputs(model, variables, stream_BTD, writes_SBTD, kinds, exact):
-    """Outputs [kinds, S, B, T, H, C] of all heads of a layer that read a sender's write by one kind of input."""
+    """Outputs [kinds, S, B, T, H, C] of all heads of a layer, each reading a sender's write in one kind of input."""
     S, B = writes_SBTD.shape[:2]
-    sites = {kind: f"attention/{READS[kind]}" for kind in READS}
+    sites = {kind: f"attention/{site}" for kind, site in HEAD_INPUTS.items()}
 
-    def reads(model, x_BTD):
-        seen = layerwise.in_layer(model, variables, x_BTD, {}, dict.fromkeys(sites.values(), itself))
-        return {kind: seen[site] for kind, site in sites.items()}
+    def head_inputs(model, x_BTD):
+        arrays = layerwise.observe_layer(model, variables, x_BTD, {}, dict.fromkeys(sites.values(), identity))
+        return {kind: arrays[site] for kind, site in sites.items()}
 
-    def repeated(x):
+    def repeat(x):
         return jnp.broadcast_to(x, (S, *x.shape)).reshape(-1, *x.shape[1:])
 
-    before = {kind: repeated(x) for kind, x in reads(model, stream_BTD).items()}
+    corrupted = {kind: repeat(x) for kind, x in head_inputs(model, stream_BTD).items()}
     writes = writes_SBTD.reshape(S * B, *writes_SBTD.shape[2:])
-    stream = repeated(stream_BTD)
+    stream = repeat(stream_BTD)
     if exact:
-        after = reads(model, stream + writes)
+        patched = head_inputs(model, stream + writes)
     else:
-        # The reading maps are affine, rotation included: what they make of the write is their linear part.
+        # The maps to queries, keys and values are affine, rotation included: a write adds what their linear part makes
+        # of it.
         affine = model.clone(config=replace(model.config, norm="none"))
         norm_params = variables["params"]["layer_0"].get("attention_norm")
-        read = reads(affine, frozen_norm(model.config, norm_params, stream, writes))
-        nothing = reads(affine, jnp.zeros_like(stream_BTD))
-        after = {kind: before[kind] + (read[kind] - repeated(nothing[kind])).astype(stream.dtype) for kind in READS}
+        from_write = head_inputs(affine, frozen_norm(model.config, norm_params, stream, writes))
+        from_zeros = head_inputs(affine, jnp.zeros_like(stream_BTD))
+        patched = {
+            kind: corrupted[kind] + (from_write[kind] - repeat(from_zeros[kind])).astype(stream.dtype) for kind in sites
+        }
     z = []
-    for patched in kinds:
-        inputs = {site: (after if kind == patched else before)[kind] for kind, site in sites.items()}
-        seen = layerwise.in_layer(model, variables, stream, inputs, {"attention/head_outputs": itself})
-        z.append(seen["attention/head_outputs"])
+    for patched_kind in kinds:
+        inputs = {site: (patched if kind == patched_kind else corrupted)[kind] for kind, site in sites.items()}
+        outputs = layerwise.observe_layer(model, variables, stream, inputs, {"attention/head_outputs": identity})
+        z.append(outputs["attention/head_outputs"])
     return jnp.stack(z).reshape(len(kinds), S, B, *z[0].shape[1:])
 
 
 @jax.jit
-def _one_receiver_each(z, before_BTHC, heads_R):
-    """Runs [kinds * S * R, B, T, H, C] of a layer's head outputs, each with one receiver's as patched."""
-    chosen_RH = heads_R[:, None] == jnp.arange(z.shape[-2])
-    runs = jnp.where(chosen_RH[:, None, None, :, None], z[:, :, None], before_BTHC)
-    return runs.reshape(-1, *before_BTHC.shape)
+def _one_receiver_each(z, corrupted_BTHC, heads_R):
+    """Runs [kinds * S * R, B, T, H, C] of a layer's head outputs, in each of which one receiver's are patched."""
+    is_receiver_RH = heads_R[:, None] == jnp.arange(z.shape[-2])
+    runs = jnp.where(is_receiver_RH[:, None, None, :, None], z[:, :, None], corrupted_BTHC)
+    return runs.reshape(-1, *corrupted_BTHC.shape)
 
 
 def activation_patch(model, variables, tokens_BT, other_tokens_BT, site, mask=True):
-    """Logits [B, T, V] with the activation at ``site`` replaced, where ``mask`` is True, by the other tokens' run.
+    """Logits [B, T, V] with the activation at ``site``, where ``mask`` is True, replaced by that of the other tokens.
 
     ``mask`` is any boolean array that broadcasts to the activation: of shape [T, 1] it picks positions of the stream,
     of shape [H, 1] heads of ``head_outputs``. Wildcards in ``site`` patch several at once. Raises ValueError for a
     path without a site. Source: Vig et al. 2020; Meng et al. 2022, "Locating and editing factual associations in GPT".
     """
-    _, other = apply(model, variables, other_tokens_BT, observe={site: lambda x: x})
-    edit = {path: lambda x, value=value: jnp.where(mask, value, x) for path, value in other.items()}
+    _, others = apply(model, variables, other_tokens_BT, observe={site: identity})
+    edit = {path: lambda x, other=other: jnp.where(mask, other, x) for path, other in others.items()}
     return apply(model, variables, tokens_BT, edit=edit)[0]

@@ -3,11 +3,11 @@
 A model marks its activations with sites (``models.site.Site``). Here a user names sites by path, shell wildcards
 allowed, and gives a function for each::
 
-    logits, seen = apply(model, variables, tokens, observe={"layer_*/attention/pattern": lambda A: A})
+    logits, patterns = apply(model, variables, tokens, observe={"layer_*/attention/pattern": lambda A: A})
     logits, _ = apply(model, variables, tokens, edit={"layer_0/attention/head_outputs": lambda z: z.at[:, :, 2].set(0)})
 
 The functions are traced with the model: under ``jax.jit`` an activation of which only a part is observed is never
-stored, and under ``jax.vmap`` a batch of edits is one compiled call.
+stored whole, and under ``jax.vmap`` a batch of edits is one compiled call.
 """
 
 from dataclasses import replace
@@ -18,9 +18,11 @@ import flax.linen as nn
 
 from models.site import Site
 
+HEAD_INPUTS = {"query": "queries", "key": "keys", "value": "values"}  # what a head reads: its site within attention
+
 
 def apply(model, variables, *inputs, observe=None, edit=None, **kwargs):
-    """The model's output, and what was observed on the way.
+    """The model's output, and what was observed while it was computed.
 
     Args:
       observe: {path or wildcard: function of the activation}; the results are returned by path.
@@ -61,8 +63,8 @@ def apply(model, variables, *inputs, observe=None, edit=None, **kwargs):
 def explicit(model):
     """The same model, computing whole attention patterns, so that its ``scores`` and ``pattern`` sites exist.
 
-    Nor does it recompute activations in the backward pass, within which nothing could be seen. A model that has no such
-    settings is returned as it is.
+    It does not recompute activations in the backward pass either: within a recomputation nothing can be observed. A
+    model without these settings is returned as it is.
     """
     if not hasattr(getattr(model, "config", None), "attention"):
         return model

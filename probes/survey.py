@@ -1,7 +1,9 @@
 """Every head of a model of any size, surveyed: what it attends to and copies, what is lost without it, what it reads.
 
-``survey`` is what ``eval.py --hf_checkpoint`` shows. All of it is budgeted for a laptop's CPU: a model of GPT-2's
-small size takes half a minute on two cores. Axes: B sequences, T time, L layers, H heads (of queries, where grouped).
+``eval.py --hf_checkpoint`` shows all three surveys. They are budgeted for a laptop's CPU: together they take half a
+minute on two cores for a model of GPT-2's small size.
+
+Axes: B sequences, T time, L layers, H heads (of queries, where grouped).
 """
 
 from typing import NamedTuple
@@ -25,12 +27,12 @@ from probes.attention_scores import (
     uniform_prefix_matching_chance,
 )
 from probes.attribution import direct_logit_attribution
-from probes.layerwise import token_losses_of
+from probes.layerwise import next_token_losses
 
-SHORTEST_CONTEXT = 9  # two tokens four times, after BOS
-LONGEST_BLOCK = 128  # of [BOS, r, r] for the stripe scores
+SHORTEST_CONTEXT = 9  # tokens: two of them four times, after BOS
+LONGEST_BLOCK = 128  # tokens of r in [BOS, r, r] for the stripe scores
 LEARNING_CONTEXT = 513  # tokens for the in-context-learning score: the least for which its published positions exist
-TOKENS = 1028  # of all sequences for the stripe scores together, at least four sequences
+TOTAL_TOKENS = 1028  # of all sequences for the stripe scores together, at least four sequences
 SWEEP_OPERATIONS = 1e12  # what the ablation sweep may cost, unless one sequence costs more
 BASELINE_SAMPLES = 64  # random pairs of heads for the composition baseline
 
@@ -70,10 +72,10 @@ def sequences(config, bos, num_parameters, seed=0):
     generator = np.random.default_rng(seed)
     four_BT = random_repeats(generator, 10, short, 4, V, bos)
     return Sequences(
-        random_repeats(generator, int(np.clip(TOKENS // (1 + 2 * block), 4, 32)), block, 2, V, bos),
+        random_repeats(generator, int(np.clip(TOTAL_TOKENS // (1 + 2 * block), 4, 32)), block, 2, V, bos),
         four_BT,
         four_BT[:, 1 : 1 + short],
-        random_repeats(generator, int(np.clip(TOKENS // (1 + 2 * long), 2, 32)), long, 2, V, bos),
+        random_repeats(generator, int(np.clip(TOTAL_TOKENS // (1 + 2 * long), 2, 32)), long, 2, V, bos),
         random_repeats(generator, int(np.clip(SWEEP_OPERATIONS // cost, 1, 32)), short, 2, V, bos),
     )
 
@@ -82,31 +84,33 @@ def attention_survey(model, variables, tokens, text_BT=None):
     """What every head attends to: scores [L, H] on random tokens, their chance levels, and the same on text.
 
     Args:
-      tokens: of ``sequences``. text_BT: tokens of text, or None.
+      tokens: of ``sequences``.
+      text_BT: tokens of text, or None.
     Returns:
       {score: [L, H], "in_context_learning_score" and "..._slope" (nats), "chance": {score: number}, "text": the same
       for text, where there is any}. In-context learning: the loss at a late position minus the loss at an early one.
     """
     block = (tokens.two_copies.shape[1] - 1) // 2
-    found = {
+    measured = {
         **stripe_scores(model, variables, tokens.two_copies, block),
         **prefix_matching_score(model, variables, tokens.four_copies),
         "copying_score": copying_score(model, variables, tokens.one_block),
-        **_learning(model, variables, tokens.learning),
+        **_in_context_learning(model, variables, tokens.learning),
         "chance": {**stripe_chance(block), **uniform_prefix_matching_chance(tokens.four_copies)},
     }
     if text_BT is not None:
         scores, x_BTD = text_scores_and_stream(model, variables, text_BT)
-        found["text"] = {
+        measured["text"] = {
             **scores,
-            **_learning(model, variables, text_BT, x_BTD),
+            **_in_context_learning(model, variables, text_BT, x_BTD),
             "chance": text_chance(text_BT),
         }
-    return found
+    return measured
 
 
-def _learning(model, variables, tokens_BT, x_BTD=None):
-    loss_T = token_losses_of(model, variables, tokens_BT, x_BTD).mean(0)
+def _in_context_learning(model, variables, tokens_BT, x_BTD=None):
+    """Mean loss and in-context-learning scores, in nats; ``x_BTD`` is the last stream where it is known."""
+    loss_T = next_token_losses(model, variables, tokens_BT, x_BTD).mean(0)
     late, early = in_context_learning_positions(len(loss_T))
     return {
         "loss": loss_T.mean(),
@@ -116,28 +120,29 @@ def _learning(model, variables, tokens_BT, x_BTD=None):
 
 
 def causal_survey(model, variables, tokens_BT):
-    """What every head does for the completion of [BOS, r, r]: ablated, and in the logits.
+    """What every head does for the completion of [BOS, r, r]: what is lost without it, and what it writes.
 
-    At the positions of the second copy whose next token is in it, too: "repeat_loss", the loss (nats);
-    "ablation_loss_increase" [L, H], its increase where a head's output is zero; "logit_attribution" [L, H], what the
-    head writes into the right token's logit above the vocabulary's mean.
+    Returns:
+      {"repeat_loss": the loss (nats); "ablation_loss_increase" [L, H]: how much the loss increases where a head's
+      output is zero; "logit_attribution" [L, H]: what the head writes into the right token's logit, above the
+      vocabulary's mean}, all at the positions of the second copy whose next token also lies in that copy.
     """
     block = (tokens_BT.shape[1] - 1) // 2
-    at = jnp.arange(block + 1, 2 * block)
+    positions = jnp.arange(block + 1, 2 * block)
     targets_BT = jnp.roll(tokens_BT, -1, axis=1)
 
     def loss(logits_BTV):
-        right_BT = jnp.take_along_axis(logits_BTV, targets_BT[:, at, None], axis=-1)[..., 0]
+        right_BT = jnp.take_along_axis(logits_BTV, targets_BT[:, positions, None], axis=-1)[..., 0]
         return (jax.nn.logsumexp(logits_BTV, axis=-1) - right_BT).mean()
 
-    streams, _ = layerwise.streams(model, variables, tokens_BT, observe={ablation.OUTPUTS: layerwise.itself})
-    intact = layerwise.score_of(model, variables, streams[-1], loss, at=at)
-    without_LH = ablation.sweep(model, variables, tokens_BT, loss, "zero", at=at)
-    weight_BT = jnp.zeros(tokens_BT.shape).at[:, at].set(1)
+    streams, _ = layerwise.streams(model, variables, tokens_BT, observe={ablation.OUTPUTS: layerwise.identity})
+    intact = layerwise.score_stream(model, variables, streams[-1], loss, positions=positions)
+    ablated_LH = ablation.sweep(model, variables, tokens_BT, loss, "zero", positions=positions)
+    weight_BT = jnp.zeros(tokens_BT.shape).at[:, positions].set(1)
     attributed = direct_logit_attribution(model, variables, tokens_BT, targets_BT, weight_BT)
     return {
         "repeat_loss": intact,
-        "ablation_loss_increase": without_LH - intact,
+        "ablation_loss_increase": ablated_LH - intact,
         "logit_attribution": attributed["heads"],
     }
 
@@ -146,7 +151,7 @@ def weight_survey(params, norm, key):
     """What the weights alone say: eigenvalue scores [L, H], and composition of all pairs of heads.
 
     Composition is {"query", "key", "value": [L1, H1, L2, H2]} in standard deviations above random matrices of the
-    heads' shapes, NaN but for a later second layer.
+    heads' shapes; it is NaN unless the second layer is later than the first.
     """
     mean, deviation = jax.jit(circuits.composition_baseline, static_argnames="num_samples")(
         key, {"layer_0": params["layer_0"]}, num_samples=BASELINE_SAMPLES
@@ -156,22 +161,4 @@ def weight_survey(params, norm, key):
         "ov_copying_score": circuits.ov_copying_score(params, norm),
         "qk_matching_score": circuits.qk_matching_score(params, norm),
         "composition": {kind: (scores - mean) / deviation for kind, scores in composed.items()},
-    }
-
-
-def survey(model, variables, bos, text_BT=None, seed=0):
-    """The whole survey of one model, {name: array}: ``attention_survey``, ``causal_survey`` and ``weight_survey``.
-
-    Args:
-      bos: the id that begins sequences.
-    Raises:
-      ValueError: the context is too short, or text_BT exceeds it.
-    """
-    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    tokens = sequences(model.config, bos, num_parameters, seed)
-    return {
-        **attention_survey(model, variables, tokens, text_BT),
-        **causal_survey(model, variables, tokens.ablation),
-        **weight_survey(variables["params"], model.config.norm, jax.random.key(seed)),
-        "shapes": {name: list(ids.shape) for name, ids in tokens._asdict().items()},
     }

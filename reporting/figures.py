@@ -15,8 +15,8 @@ from reporting import grids, svg
 WIDTH = 1000
 MOST_CELLS = 128
 
-# Okabe and Ito (2008), "Color universal design", without their yellow, which white paper swallows; their black
-# is the page's ink.
+# Okabe and Ito (2008), "Color universal design", without their yellow, which cannot be seen on white paper. In place of
+# their black stands the page's ink.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", svg.INK)
 LINE_STYLES = (
     "-",
@@ -31,7 +31,7 @@ LINE_STYLES = (
 
 @dataclass(frozen=True)
 class Figure:
-    """A titled figure: one `<svg>` or `<table>` element to inline, and the caption that says what it shows."""
+    """A figure: its title, one `<svg>` or `<table>` element to inline, and the caption that says what it shows."""
 
     title: str
     markup: str
@@ -51,11 +51,16 @@ def curves(
 ) -> Figure:
     """Lines in panels side by side, three a row: the mean over seeds, shaded from the least to the greatest.
 
-    A panel is (y_label, {series: (x_N, y_SN)}); y_N is one seed. `marks` {label: (start, stop) or x} shades a
-    span of x in every panel (in a series' colour where the label ends with its name); `references` {y_label:
-    {label: y}} draws horizontal lines in that panel. `log_y` holds for all panels or for the y_labels it lists.
-    A series looks the same in every panel. Raises ValueError for no panels, for a reference to an unknown panel
-    and for a series whose x and y differ in length.
+    Args:
+      panels: (y_label, {series: (x_N, y_SN)}) of each panel; a series of one seed may be y_N. A series has the same
+        colour and line style in every panel.
+      marks: {label: (start, stop) or x}, spans of x that are shaded in every panel; a label that ends with a series'
+        name gives its span the series' colour.
+      references: {y_label: {label: y}}, horizontal lines in the panel of that y_label.
+      log_y: whether y is logarithmic, for all panels; or the y_labels of the panels in which it is.
+    Raises:
+      ValueError: there are no panels, a reference or log_y names an unknown panel, or a series' x and y differ in
+        length.
     """
     import matplotlib.style
     from matplotlib.figure import Figure as Canvas
@@ -63,9 +68,9 @@ def curves(
     y_labels = [y_label for y_label, _ in panels]
     if not panels:
         raise ValueError(f"Figure {title!r} has no panels: give at least one (y_label, series).")
-    for named in (references or {}, log_y if not isinstance(log_y, bool) else ()):
-        if unknown := [y_label for y_label in named if y_label not in y_labels]:
-            raise ValueError(f"Figure {title!r} has no panel {unknown[0]!r}: its panels are {', '.join(y_labels)}.")
+    for y_label in (*(references or {}), *(() if isinstance(log_y, bool) else log_y)):
+        if y_label not in y_labels:
+            raise ValueError(f"Figure {title!r} has no panel {y_label!r}: its panels are {', '.join(y_labels)}.")
     names = list(dict.fromkeys(name for _, series in panels for name in series))
     looks = {name: _look(index) for index, name in enumerate(names)}
     columns = min(len(panels), 3)
@@ -83,7 +88,7 @@ def curves(
         lines = {}
         for ax, (y_label, series) in zip(axes, panels, strict=False):
             ax.set(xlabel=x_label, ylabel=y_label)
-            _scale(ax, log_x, log_y if isinstance(log_y, bool) else y_label in log_y)
+            _set_scales(ax, log_x, log_y if isinstance(log_y, bool) else y_label in log_y)
             for name, (x_N, y_SN) in series.items():
                 lines[name], seeds = _draw_series(ax, title, name, np.asarray(x_N), y_SN, looks[name])
                 most_seeds = max(most_seeds, seeds)
@@ -93,15 +98,15 @@ def curves(
             _label_references(ax, (references or {}).get(y_label, {}), height / rows)
             _draw_marks(ax, marks or {}, looks)
         if len(names) > 1:
-            across = max(1, int((width - 20) // (78 + max(svg.text_width(name, 12) for name in names))))
-            balanced = math.ceil(len(names) / math.ceil(len(names) / across))
+            most_columns = max(1, int((width - 20) // (78 + max(svg.text_width(name, 12) for name in names))))
+            num_columns = math.ceil(len(names) / math.ceil(len(names) / most_columns))  # rows of equal length
             handles = [lines[name] for name in names]
-            canvas.legend(handles, names, loc="outside lower center", ncols=balanced, handlelength=3.2)
-        drawn = svg.from_matplotlib(title, canvas)
+            canvas.legend(handles, names, loc="outside lower center", ncols=num_columns, handlelength=3.2)
+        markup = svg.from_matplotlib(title, canvas)
     if most_seeds > 1:
         sentence = f"Lines are means over {most_seeds} seeds; the shade reaches from the least to the greatest."
         caption = f"{caption.rstrip('. ')}. {sentence}" if caption else sentence
-    return Figure(title, drawn, caption)
+    return Figure(title, markup, caption)
 
 
 def heatmap(
@@ -119,9 +124,9 @@ def heatmap(
 ) -> Figure:
     """A matrix [R, C] as coloured cells, or {sub-title: matrix} side by side on one colour scale.
 
-    The scale runs over `limits`, by default from the smallest value to the largest; with `diverging` it is
-    centred on zero. Cells print their values where there is room and always say them on hover; a cell that is not
-    finite is crossed out. Raises ValueError where labels and shape differ, and for more than 128 rows or columns.
+    The scale runs over `limits`, by default from the smallest value to the largest; with `diverging` it is centred on
+    zero. Cells print their values where there is room, and show them on hover. A cell that is not finite is crossed
+    out. Raises ValueError where labels and shape differ, and for more than 128 rows or columns.
     """
     matrices = matrix if isinstance(matrix, Mapping) else {"": matrix}
     matrices = {name: np.asarray(values_RC, np.float64) for name, values_RC in matrices.items()}
@@ -134,57 +139,77 @@ def heatmap(
         low, high = (low, low + (abs(low) or 1.0)) if not diverging else (-1.0, 1.0)
 
     def hover(row: int, column: int, value: float) -> str:
-        measured = f"{value:.4g}" if math.isfinite(value) else "not measured"
-        return f"{row_title} {row_labels[row]}, {column_title} {column_labels[column]}: {value_label} {measured}"
+        number = f"{value:.4g}" if math.isfinite(value) else "not measured"
+        return f"{row_title} {row_labels[row]}, {column_title} {column_labels[column]}: {value_label} {number}"
 
-    colours = (svg.BLUE, svg.WHITE, svg.RUST) if diverging else (svg.PALE, svg.NAVY)
-    titles = (row_title, column_title, value_label)
-    drawn = grids.draw(title, matrices, row_labels, column_labels, *titles, (low, high), colours, hover, numbers=True)
-    return Figure(title, drawn, caption)
+    markup = grids.draw(
+        title,
+        matrices,
+        row_labels,
+        column_labels,
+        row_title,
+        column_title,
+        value_label,
+        (low, high),
+        (svg.BLUE, svg.WHITE, svg.RUST) if diverging else (svg.PALE, svg.NAVY),
+        hover,
+        numbers=True,
+    )
+    return Figure(title, markup, caption)
 
 
 def attention_patterns(title: str, caption: str, tokens: Sequence[str], patterns: Mapping[str, np.ndarray]) -> Figure:
     """Attention weights [T, T], query by key, of one or more heads on one sequence: darker is more attention.
 
-    Every cell says its tokens, positions and weight on hover; the upper triangle of a causal pattern is left
-    out. Raises ValueError where a pattern is not [T, T], and for more than 128 tokens.
+    Every cell shows its tokens, positions and weight on hover; the upper triangle of a causal pattern is left out.
+    Raises ValueError where a pattern is not [T, T], and for more than 128 tokens.
     """
     patterns = {name: np.asarray(pattern_QK, np.float64) for name, pattern_QK in patterns.items()}
     _check_cells(title, patterns, (len(tokens), len(tokens)))
-    later = np.triu(np.ones((len(tokens), len(tokens)), bool), 1)
-    causal = not any((pattern_QK[later] > 1e-6).any() for pattern_QK in patterns.values())
-    shown = [svg.printable(token).replace(" ", "\N{OPEN BOX}") or "\N{EMPTY SET}" for token in tokens]
+    is_later_QK = np.triu(np.ones((len(tokens), len(tokens)), bool), 1)
+    is_causal = not any((pattern_QK[is_later_QK] > 1e-6).any() for pattern_QK in patterns.values())
+    labels = [svg.printable(token).replace(" ", "\N{OPEN BOX}") or "\N{EMPTY SET}" for token in tokens]
 
     def hover(query: int, key: int, weight: float) -> str:
-        if causal and key > query:
+        if is_causal and key > query:
             return ""
-        measured = f"{weight:.2g}" if math.isfinite(weight) else "not measured"
-        return f"query {query} '{shown[query]}' attends to key {key} '{shown[key]}': {measured}"
+        number = f"{weight:.2g}" if math.isfinite(weight) else "not measured"
+        return f"query {query} '{labels[query]}' attends to key {key} '{labels[key]}': {number}"
 
     greatest = max(pattern_QK[np.isfinite(pattern_QK)].max(initial=0.0) for pattern_QK in patterns.values())
-    limits = (0.0, max(math.ceil(20 * greatest - 1e-6), 1) / 20)
-    titles = ("query token", "key token", "attention weight")
-    drawn = grids.draw(title, patterns, shown, shown, *titles, limits, (svg.PALE, svg.NAVY), hover, numbers=False)
-    return Figure(title, drawn, caption)
+    markup = grids.draw(
+        title,
+        patterns,
+        labels,
+        labels,
+        "query token",
+        "key token",
+        "attention weight",
+        (0.0, max(math.ceil(20 * greatest - 1e-6), 1) / 20),  # the next multiple of 0.05
+        (svg.PALE, svg.NAVY),
+        hover,
+        numbers=False,
+    )
+    return Figure(title, markup, caption)
 
 
 def _look(index: int) -> dict:
-    """Colour and line style of a series: 49 pairs before one comes again, both new for the first seven."""
+    """Colour and line style of a series: 49 different pairs, of which the first seven share neither."""
     turn, position = divmod(index, len(COLOURS))
     return {"color": COLOURS[position], "linestyle": LINE_STYLES[(position + turn) % len(LINE_STYLES)]}
 
 
-def _scale(ax, log_x: bool, log_y: bool) -> None:
+def _set_scales(ax, log_x: bool, log_y: bool) -> None:
     from matplotlib.ticker import LogFormatter
 
     class PlainNumbers(LogFormatter):
-        """0.1 where LogFormatter, which chooses the ticks to label, would write 1e-01."""
+        """Writes 0.1 for what LogFormatter, which chooses the ticks to label, writes as 1e-01."""
 
         def __call__(self, x, pos=None):
             return f"{x:g}" if super().__call__(x, pos) else ""
 
-    for logarithmic, set_scale, axis in ((log_x, ax.set_xscale, ax.xaxis), (log_y, ax.set_yscale, ax.yaxis)):
-        if logarithmic:
+    for is_logarithmic, set_scale, axis in ((log_x, ax.set_xscale, ax.xaxis), (log_y, ax.set_yscale, ax.yaxis)):
+        if is_logarithmic:
             set_scale("log")
             axis.set_major_formatter(PlainNumbers())
             axis.set_minor_formatter(PlainNumbers(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
@@ -196,7 +221,7 @@ def _draw_series(ax, title: str, name: str, x_N: np.ndarray, y_SN: np.ndarray, l
         shapes = f"x has shape {x_N.shape}, y {y_SN.shape}"
         raise ValueError(f"Series {name!r} of figure {title!r} needs x_N and y_SN of one length N: {shapes}.")
     y_SN = np.where(np.isfinite(y_SN), y_SN, np.nan)
-    # A mean with a diverged seed in it is a gap, never the mean of the seeds that survived.
+    # Where a seed has diverged, the mean is a gap, never the mean of the other seeds.
     (line,) = ax.plot(x_N, y_SN.mean(axis=0), marker="o" if x_N.size == 1 else None, **look)
     if len(y_SN) > 1:
         least_N, greatest_N = np.fmin.reduce(y_SN), np.fmax.reduce(y_SN)
@@ -224,16 +249,23 @@ def _draw_marks(ax, marks: Mapping[str, float | tuple[float, float]], looks: Map
     to_fraction = ax.transData + ax.transAxes.inverted()
     for line, (label, span) in enumerate(marks.items()):
         start, stop = np.broadcast_to(np.asarray(span, np.float64), 2)
-        meant = max((name for name in looks if label.endswith(name)), key=len, default=None)
-        colour = looks[meant]["color"] if meant else svg.INK
+        series = max((name for name in looks if label.endswith(name)), key=len, default=None)
+        colour = looks[series]["color"] if series else svg.INK
         if start < stop:
             ax.axvspan(start, stop, color=colour, alpha=0.12, linewidth=0)
         else:
             ax.axvline(start, color=colour, alpha=0.6, linewidth=1.0)
-        from_left = to_fraction.transform((start, ax.get_ylim()[0]))[0] < 0.5
-        where = {"xy": (start if from_left else stop, 1.0), "xycoords": ("data", "axes fraction")}
-        offset = {"xytext": (0, 5 + 15 * line), "textcoords": "offset points"}
-        ax.annotate(label, **where, **offset, ha="left" if from_left else "right", va="bottom", fontsize=11)
+        is_on_left = to_fraction.transform((start, ax.get_ylim()[0]))[0] < 0.5
+        ax.annotate(
+            label,
+            xy=(start if is_on_left else stop, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 5 + 15 * line),
+            textcoords="offset points",
+            ha="left" if is_on_left else "right",
+            va="bottom",
+            fontsize=11,
+        )
 
 
 def _check_cells(title: str, matrices: Mapping[str, np.ndarray], shape: tuple[int, int]) -> None:

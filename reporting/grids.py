@@ -24,7 +24,12 @@ SCALE_STEPS = 48
 
 @dataclass(frozen=True)
 class Layout:
-    """Lengths in pixels of cells, labels and panels; panels a row; which column labels are turned."""
+    """Lengths, in pixels, of cells, labels and panels.
+
+    left, top: space for labels before a panel's cells
+    columns:   panels a row
+    turned:    for each column label, whether it runs upwards
+    """
 
     cell_width: float
     cell_height: float
@@ -52,20 +57,20 @@ def draw(
 ) -> str:
     """An `<svg>` of all `matrices` {sub-title: [R, C]}, at most 1000 px wide, on one colour scale over `limits`.
 
-    `hover` (row, column, value) gives a cell's text; a cell whose text is empty is not drawn. With `numbers` the
-    values are printed where cells have room; without, cells are square.
+    `hover` (row, column, value) returns a cell's text; a cell whose text is empty is not drawn. With `numbers` values
+    are printed where cells have room; otherwise cells are square.
     """
-    row_labels = [_shortened(name) for name in row_labels]
-    column_labels = [_shortened(name) for name in column_labels]
+    row_labels = [_shorten(name) for name in row_labels]
+    column_labels = [_shorten(name) for name in column_labels]
     layout = _layout(list(matrices), row_labels, column_labels, row_title, column_title, numbers)
-    printed = _number_format(matrices, layout) if numbers else None
+    format_number = _number_format(matrices, layout) if numbers else None
     parts = []
     for index, (name, values_RC) in enumerate(matrices.items()):
         row, column = divmod(index, layout.columns)
         x, y = column * (layout.panel_width + GAP), row * (layout.panel_height + GAP)
-        cells = _cells(values_RC, layout, limits, colours, hover, printed)
-        around = _labels(name, row_labels, column_labels, row_title, column_title, layout)
-        parts.append(f'<g transform="translate({x:g} {y:g})">{around}{cells}</g>')
+        cells = _cells(values_RC, layout, limits, colours, hover, format_number)
+        labels = _labels(name, row_labels, column_labels, row_title, column_title, layout)
+        parts.append(f'<g transform="translate({x:g} {y:g})">{labels}{cells}</g>')
     rows = math.ceil(len(matrices) / layout.columns)
     height = rows * (layout.panel_height + GAP)
     parts.append(_scale(layout.left, height - 6, value_label, limits, colours))
@@ -90,26 +95,26 @@ def _layout(
             break
     cell_width = max(math.floor(min(cell_width, largest)), 4)
     cell_height = min(cell_width, 32, max(18, 640 // len(row_labels))) if numbers else cell_width
-    # A row title runs upwards beside the rows, so a few rows may need to be higher for it.
+    # A row title runs upwards beside the rows: where there are few rows, they may have to be higher for it.
     cell_height = max(cell_height, min(math.ceil(svg.text_width(row_title, TITLE_SIZE) / len(row_labels)), 48))
 
-    # Column labels lie flat where most of them can: only the long ones are then turned.
+    # Column labels lie flat where most of them fit, and only the long ones are turned; elsewhere all are turned.
     widths = [svg.text_width(label, 1.0) for label in column_labels]
     size = min(LABEL_SIZE, (cell_width - 3) / max(np.quantile(widths, 0.75), 0.64))
-    flat = size >= SMALLEST_LABEL
-    if not flat:
+    most_fit = size >= SMALLEST_LABEL
+    if not most_fit:
         size = min(LABEL_SIZE, max(cell_width - 1, SMALLEST_LABEL))
-    turned = tuple(not flat or width * size > cell_width - 2 for width in widths)
-    below = 30 + size * max([1.0, *(width for width, turn in zip(widths, turned, strict=True) if turn)])
+    turned = tuple(not most_fit or width * size > cell_width - 2 for width in widths)
+    bottom = 30 + size * max([1.0, *(width for width, turn in zip(widths, turned, strict=True) if turn)])
     top = 26 if any(names) else 6
     heading = max(svg.text_width(name, TITLE_SIZE) for name in [*names, column_title])
     panel_width = left + max(len(column_labels) * cell_width, heading)
     columns = max(1, min(columns, int((WIDTH - 4 + GAP) // (panel_width + GAP))))
-    panel_height = top + len(row_labels) * cell_height + below
+    panel_height = top + len(row_labels) * cell_height + bottom
     return Layout(cell_width, cell_height, left, top, panel_width, panel_height, columns, size, turned)
 
 
-def _cells(values_RC, layout: Layout, limits, colours, hover, printed: Callable[[float], str] | None) -> str:
+def _cells(values_RC, layout: Layout, limits, colours, hover, format_number: Callable[[float], str] | None) -> str:
     low, high = limits
     fractions_RC = (np.where(np.isfinite(values_RC), values_RC, low) - low) / (high - low)
     fills_RC = svg.ramp(fractions_RC, colours)
@@ -122,14 +127,12 @@ def _cells(values_RC, layout: Layout, limits, colours, hover, printed: Callable[
     sheet, cells, numbers = [], [], []
     for row, words_C in enumerate(words_RC):
         y = layout.top + row * layout.cell_height
-        drawn = [column for column, words in enumerate(words_C) if words]
-        if drawn:
-            x, across = (
-                layout.left + drawn[0] * layout.cell_width,
-                (drawn[-1] + 1 - drawn[0]) * layout.cell_width,
-            )
-            sheet.append(f"M{x - 1:g} {y - 1:g}h{across + 1:g}v{layout.cell_height + 1:g}h{-across - 1:g}z")
-        for column in drawn:
+        drawn_columns = [column for column, words in enumerate(words_C) if words]
+        if drawn_columns:
+            x = layout.left + drawn_columns[0] * layout.cell_width
+            row_width = (drawn_columns[-1] + 1 - drawn_columns[0]) * layout.cell_width
+            sheet.append(f"M{x - 1:g} {y - 1:g}h{row_width + 1:g}v{layout.cell_height + 1:g}h{-row_width - 1:g}z")
+        for column in drawn_columns:
             x, value = layout.left + column * layout.cell_width, values_RC[row, column]
             fill = fills_RC[row, column] if math.isfinite(value) else "#fff"
             cells.append(
@@ -138,11 +141,11 @@ def _cells(values_RC, layout: Layout, limits, colours, hover, printed: Callable[
             )
             if not math.isfinite(value):
                 cells.append(f'<path d="M{x:g} {y + height:g}l{width:g} {-height:g}" stroke="#999"/>')
-            elif printed is not None:
+            elif format_number is not None:
                 ink = "#fff" if _is_dark(fill) else "#111"
                 middle = f'x="{x + width / 2:g}" y="{y + height / 2:g}" dy=".35em"'
-                numbers.append(f'<text {middle} fill="{ink}">{printed(value)}</text>')
-    # Seams stay white on dark paper, too: dark ones between pale cells would be all that one sees.
+                numbers.append(f'<text {middle} fill="{ink}">{format_number(value)}</text>')
+    # A white sheet under the cells keeps the seams white on dark paper, too, where dark seams would stand out.
     parts = [f'<path d="{"".join(sheet)}" fill="#fff"/>', *cells]
     if numbers:
         style = f'font-size="{NUMBER_SIZE}" text-anchor="middle" pointer-events="none"'
@@ -153,8 +156,7 @@ def _cells(values_RC, layout: Layout, limits, colours, hover, printed: Callable[
 def _labels(name, row_labels, column_labels, row_title, column_title, layout: Layout) -> str:
     left, top, cell_width, cell_height = layout.left, layout.top, layout.cell_width, layout.cell_height
     width, height = len(column_labels) * cell_width, len(row_labels) * cell_height
-    bold = ' font-weight="600"'
-    titles = [svg.text(left, 10, name, "start", attributes=bold)] if name else []
+    titles = [svg.text(left, 10, name, "start", attributes=' font-weight="600"')] if name else []
     fits = svg.text_width(column_title, TITLE_SIZE) <= width
     titles.append(
         svg.text(
@@ -171,7 +173,7 @@ def _labels(name, row_labels, column_labels, row_title, column_title, layout: La
     row_size = min(LABEL_SIZE, max(0.9 * cell_height, SMALLEST_LABEL))
     rows = [
         svg.text(left - 6, top + (row + 0.5) * cell_height, label, "end")
-        for row, label in _not_crowded(row_labels, cell_height)
+        for row, label in _spaced_labels(row_labels, cell_height)
     ]
     size = layout.column_label_size
     columns = [
@@ -182,7 +184,7 @@ def _labels(name, row_labels, column_labels, row_title, column_title, layout: La
             "end" if layout.turned[column] else "middle",
             -90 if layout.turned[column] else 0,
         )
-        for column, label in _not_crowded(column_labels, cell_width)
+        for column, label in _spaced_labels(column_labels, cell_width)
     ]
     return (
         f'<g font-size="{TITLE_SIZE:g}">{"".join(titles)}</g>'
@@ -201,7 +203,7 @@ def _scale(x: float, y: float, value_label: str, limits: tuple[float, float], co
         for index, fill in enumerate(fills)
     )
     ticks = "".join(
-        svg.text(x + fraction * SCALE_WIDTH, y + 33, _minus(f"{low + fraction * (high - low):.3g}"), anchor)
+        svg.text(x + fraction * SCALE_WIDTH, y + 33, _with_minus_sign(f"{low + fraction * (high - low):.3g}"), anchor)
         for fraction, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end"))
     )
     name = svg.text(x, y, value_label, "start")
@@ -212,36 +214,37 @@ def _scale(x: float, y: float, value_label: str, limits: tuple[float, float], co
 
 
 def _number_format(matrices: Mapping[str, np.ndarray], layout: Layout) -> Callable[[float], str] | None:
-    """How every value of the figure is printed, counts whole, others with the decimals that the largest needs.
+    """The function that prints the figure's values: counts whole, others with the decimals that the largest needs.
 
-    None without room.
+    None where cells have no room for numbers.
     """
     values = np.concatenate([values_RC[np.isfinite(values_RC)] for values_RC in matrices.values()])
     largest = np.abs(values).max(initial=0.0)
-    kinds = ((1e5, ".1e"), (100, ".0f"), (10, ".1f"), (0.1, ".2f"), (0.01, ".3f"), (0.0, ".1e"))
-    whole = largest < 1e5 and np.array_equal(values, np.round(values))
-    kind = ".0f" if whole else next(kind for bound, kind in kinds if largest >= bound)
-    longest = max((len(format(value, kind)) for value in values), default=0)
-    room = 0.6 * NUMBER_SIZE * longest + 3 <= layout.cell_width and layout.cell_height >= NUMBER_SIZE + 4
-    return (lambda value: _minus(format(value, kind))) if room else None
+    formats = ((1e5, ".1e"), (100, ".0f"), (10, ".1f"), (0.1, ".2f"), (0.01, ".3f"), (0.0, ".1e"))
+    are_counts = largest < 1e5 and np.array_equal(values, np.round(values))
+    number_format = ".0f" if are_counts else next(format_ for bound, format_ in formats if largest >= bound)
+    longest = max((len(format(value, number_format)) for value in values), default=0)
+    have_room = 0.6 * NUMBER_SIZE * longest + 3 <= layout.cell_width and layout.cell_height >= NUMBER_SIZE + 4
+    return (lambda value: _with_minus_sign(format(value, number_format))) if have_room else None
 
 
-def _not_crowded(labels: Sequence[str], spacing: float) -> list[tuple[int, str]]:
+def _spaced_labels(labels: Sequence[str], spacing: float) -> list[tuple[int, str]]:
+    """(index, label) of every label, or of every nth where they would be too close to each other."""
     every = max(1, math.ceil(SMALLEST_LABEL / spacing))
     return list(enumerate(labels))[::every]
 
 
-def _minus(number: str) -> str:
+def _with_minus_sign(number: str) -> str:
     return number.replace("-", "\N{MINUS SIGN}")
 
 
-def _shortened(label: str) -> str:
+def _shorten(label: str) -> str:
     label = svg.printable(label)
     return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
 
 
 def _is_dark(colour: str) -> bool:
     """Whether white text is read more easily than black on `#rrggbb` (relative luminance as in WCAG 2)."""
-    encoded = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    encoded = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)]) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     return float(linear @ (0.2126, 0.7152, 0.0722)) < 0.179

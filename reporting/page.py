@@ -1,19 +1,21 @@
 """The report of a run: one HTML page that holds its claims, figures and how to reproduce them, and loads nothing."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from etils import epath
 
-from reporting import claims as claims_module
-from reporting.claims import Claim
+from reporting.claims import Verdict
 from reporting.figures import Figure
 from reporting.tables import cell_text, is_numeric
+from reporting.verdict_text import margin_text, number_text, summary
 from training import files
 
 TEMPLATE = "page.html.jinja"
-VERDICTS = {True: ("holds", "✓ PASS"), False: ("fails", "✗ FAIL"), None: ("undecided", "– not decided")}  # noqa: RUF001
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+OUTCOMES = {True: ("holds", "✓ PASS"), False: ("fails", "✗ FAIL"), None: ("undecided", f"{DASH} not decided")}
 
 
 def write(
@@ -22,7 +24,7 @@ def write(
     title: str,
     question: str,
     command: str,
-    claims: Sequence[Claim],
+    verdicts: Sequence[Verdict],
     figures: Sequence[Figure],
     facts: Mapping[str, str],
     arms: Sequence[Mapping[str, object]],
@@ -36,10 +38,10 @@ def write(
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_whole(path, _render(title, question, command, claims, figures, facts, arms, notes).encode())
+    files.write_whole(path, _render(title, question, command, verdicts, figures, facts, arms, notes).encode())
 
 
-def _render(title, question, command, claims, figures, facts, arms, notes) -> str:
+def _render(title, question, command, verdicts, figures, facts, arms, notes) -> str:
     import jinja2
 
     environment = jinja2.Environment(
@@ -54,9 +56,9 @@ def _render(title, question, command, claims, figures, facts, arms, notes) -> st
         title=title,
         question=question,
         command=command,
-        summary=claims_module.summary(claims),
-        rows=[_claim_row(claim) for claim in claims],
-        one_seed=any(claim.seeds for claim in claims) and max(claim.seeds for claim in claims) == 1,
+        summary=summary(verdicts),
+        rows=[_verdict_row(verdict) for verdict in verdicts],
+        one_seed=max((verdict.seeds for verdict in verdicts), default=0) == 1,
         figures=figures,
         facts=facts,
         columns=[(column, is_numeric(row.get(column) for row in arms)) for column in columns],
@@ -65,14 +67,15 @@ def _render(title, question, command, claims, figures, facts, arms, notes) -> st
     )
 
 
-def _claim_row(claim: Claim) -> dict[str, object]:
-    number = claims_module.number_text
-    kind, verdict = VERDICTS[None if claim.passed is None else bool(claim.passed)]
+def _verdict_row(verdict: Verdict) -> dict[str, object]:
+    kind, outcome = OUTCOMES[verdict.passed]
+    has_margin = margin_text(verdict) != "-"
     return {
-        "claim": claim,
-        "kind": kind,
         "verdict": verdict,
-        "measured": "–" if claim.measured is None else number(claim.measured),  # noqa: RUF001
-        "interval": "–" if claim.interval is None else "[{}, {}]".format(*map(number, claim.interval)),  # noqa: RUF001
-        "seeds": ", ".join(f"seed {seed + 1}: {number(value)}" for seed, value in enumerate(claim.values)),
+        "kind": kind,
+        "outcome": outcome,
+        "measured": DASH if verdict.measured is None else number_text(verdict.measured),
+        "interval": DASH if verdict.interval is None else "[{}, {}]".format(*map(number_text, verdict.interval)),
+        "margin": re.sub("^-", MINUS, margin_text(verdict)) if has_margin else DASH,
+        "seeds": ", ".join(f"seed {seed + 1}: {number_text(value)}" for seed, value in enumerate(verdict.values)),
     }

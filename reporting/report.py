@@ -5,40 +5,39 @@ import time
 
 from etils import epath
 
-from reporting import claims as claims_module
-from reporting import page
+from reporting import claims, page, verdict_text
 from training import files
 
 
-def write(workdir, name, experiment, results, *, command, facts, began, notes=()):
+def write(workdir, name, experiment, results, *, command, facts, start, notes=()):
     """Judges an experiment's results and writes what was found into the workdir.
 
     Args:
       results: {arm: training.experiment.ArmResult}.
       command: what reproduces the run, as a shell would take it.
       facts: {label: text} of the versions, the device and the like.
-      began: ``time.monotonic()`` when the command began.
+      start: ``time.monotonic()`` when the command began.
     Returns:
       the table of claims, as text.
     """
     workdir = epath.Path(workdir)
-    claims = experiment.claims(results)
-    listed = json.dumps(claims_module.to_json(claims), indent=1, allow_nan=False)
+    verdicts = claims.judge_all(experiment.claims, results)
+    listed = json.dumps(claims.to_json(verdicts), indent=1, allow_nan=False)
     files.write_whole(workdir / "claims.json", listed + "\n")
     figures = experiment.figures(results)
-    facts = {**facts, "seeds": _seeds(results), "wall time": f"{time.monotonic() - began:.1f} s"}
+    facts = {**facts, "seeds": _seeds(results), "wall time": f"{time.monotonic() - start:.1f} s"}
     page.write(
         workdir / "report.html",
-        title=name.replace("_", " "),
+        title=epath.Path(name).name.replace("_", " "),
         question=experiment.question,
         command=command,
-        claims=claims,
+        verdicts=verdicts,
         figures=figures,
         facts={**facts, "date": time.strftime("%Y-%m-%d")},
         arms=[_row(arm, result) for arm, result in results.items()],
         notes=notes,
     )
-    return claims_module.table(claims)
+    return verdict_text.table(verdicts)
 
 
 def _seeds(results):
@@ -48,6 +47,8 @@ def _seeds(results):
 
 def _row(arm, result):
     """A line of the table of arms: what it is, and its last evaluation (a mean over seeds)."""
-    row = {"arm": arm, "parameters": result.num_parameters, "steps": result.step}
+    row = {"arm": arm}
+    if result.variables is not None:
+        row |= {"parameters": result.num_parameters, "steps": result.step}
     row |= {name.replace("_", " "): float(values.mean()) for name, values in result.final.items()}
     return row | {"time of this run (s)": round(result.seconds, 1)}

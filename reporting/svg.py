@@ -1,4 +1,4 @@
-"""Pieces of SVG that the figures are made of, fit for inlining into a page of either theme.
+"""Pieces of SVG that figures are made of, which can be inlined into a page of a light or a dark theme.
 
 Lines and text use `currentColor`, so they take the page's colour; lengths are CSS pixels.
 """
@@ -39,7 +39,11 @@ MATPLOTLIB_STYLE = {
     "grid.linewidth": 0.8,
     "lines.linewidth": 1.8,
     "legend.frameon": False,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "grid.color": INK,
 }
 
@@ -47,17 +51,17 @@ MATPLOTLIB_STYLE = {
 def document(label: str, width: float, height: float, body: str, attributes: str = "") -> str:
     """One `<svg>` element around `body`, `width` x `height` pixels, announced to screen readers as `label`.
 
-    Ids that nothing refers to are dropped; the others get a prefix made from the content, since all figures of a
-    page share one namespace.
+    Ids that nothing refers to are dropped; the others get a prefix made from the content, because all figures of a page
+    share one namespace.
     """
     prefix = "s" + hashlib.sha256(f"{label}\n{body}".encode()).hexdigest()[:10] + "-"
     referenced = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
 
-    def own(tag: re.Match) -> str:
-        kept = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", tag[0])
-        return re.sub(r' id="([^"]*)"', lambda id: f' id="{prefix}{id[1]}"' if id[1] in referenced else "", kept)
+    def add_prefix(tag: re.Match) -> str:
+        references = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", tag[0])
+        return re.sub(r' id="([^"]*)"', lambda id: f' id="{prefix}{id[1]}"' if id[1] in referenced else "", references)
 
-    body = re.sub(r"<[^<>]+>", own, body)
+    body = re.sub(r"<[^<>]+>", add_prefix, body)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label={quoteattr(printable(label))} '
@@ -68,18 +72,18 @@ def document(label: str, width: float, height: float, body: str, attributes: str
 def from_matplotlib(label: str, figure) -> str:
     """A matplotlib figure, drawn under `MATPLOTLIB_STYLE` at 72 dots an inch, as an `<svg>` element.
 
-    Same figure, same bytes: no dates, and ids hashed with a fixed salt.
+    The same figure gives the same bytes: it holds no dates, and ids are hashed with a fixed salt.
     """
     buffer = io.StringIO()
     with warnings.catch_warnings():
-        # A character that matplotlib's own font lacks is only measured here: the browser draws it.
+        # matplotlib only measures a character that its own font lacks; the browser draws it.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawn = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", lambda control: printable(control[0]), buffer.getvalue())
-    width, height = (float(number) for number in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn).groups())
-    body = drawn[drawn.index(">", drawn.index("<svg")) + 1 : drawn.rindex("</svg>")]
+    whole = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", lambda control: printable(control[0]), buffer.getvalue())
+    width, height = (float(number) for number in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', whole).groups())
+    body = whole[whole.index(">", whole.index("<svg")) + 1 : whole.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    # A style element would reach every figure of the page: its one rule goes onto the root instead.
+    # A style element would apply to every figure of the page. Its one rule becomes attributes of the root.
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
     body = body.replace("xlink:href", "href").replace(INK, "currentColor")
     # Text inherits the page's font. (Some versions of matplotlib write `font: 12px A, B`, others `font-family: A, B`.)
@@ -100,12 +104,12 @@ def text(x: float, y: float, string: str, anchor: str = "middle", rotate: float 
 
 
 def text_width(string: str, size: float) -> float:
-    """The width in pixels that `string` needs at most, for common fonts of `size` pixels."""
+    """The most pixels that `string` is wide in common fonts of `size` pixels."""
     return size * sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.64 for c in printable(string))
 
 
 def printable(string: str) -> str:
-    """`string` with its control characters spelled out: XML forbids most of them, and nobody sees the rest."""
+    """`string` with its control characters spelled out: XML forbids most of them, and the rest are invisible."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(string))
 
 

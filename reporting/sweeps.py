@@ -1,4 +1,4 @@
-"""Figures of a hyperparameter search: the best so far after n trials, and what each axis does by itself.
+"""Figures of a hyperparameter search: the best result of the first n trials, and every trial along each axis.
 
 Axis letters: N trials, S seeds.
 """
@@ -17,7 +17,8 @@ from training.sweep import best_so_far as expected_best
 def best_so_far(searches: Mapping[str, np.ndarray], metric: str, *, log_y: bool = False) -> Figure:
     """The expected least metric of the first n trials of each search {label: final values [N] or [S, N]}.
 
-    Trials that diverged (not finite) count as the worst that did not; see ``training.sweep.best_so_far``.
+    A trial that diverged (its value is not finite) counts as the worst that did not; see
+    ``training.sweep.best_so_far``.
     """
     series = {}
     for label, values in searches.items():
@@ -34,16 +35,16 @@ def best_so_far(searches: Mapping[str, np.ndarray], metric: str, *, log_y: bool 
 
 
 def slices(axes: Mapping[str, Axis], values: Mapping[str, np.ndarray], losses_N: np.ndarray, metric: str) -> Figure:
-    """Every trial's final metric against each of its hyperparameters, a panel an axis, three a row.
+    """Every trial's final metric against each of its hyperparameters, a panel for each axis, three panels a row.
 
-    ``axes`` and ``values`` {path: [N]} are those of ``training.sweep.sample``. Trials that diverged (not finite) are
-    ticks along the top. The metric's scale is logarithmic where all its values are positive.
+    ``axes`` and ``values`` {path: [N]} are those of ``training.sweep.sample``. Trials that diverged (metric not
+    finite) are ticks along the top. The metric's scale is logarithmic where all its values are positive.
     """
     import matplotlib.style
     from matplotlib.figure import Figure as Canvas
 
     losses_N = np.asarray(losses_N, float)
-    finite = np.isfinite(losses_N)
+    is_finite_N = np.isfinite(losses_N)
     columns = min(len(axes), 3)
     rows = math.ceil(len(axes) / columns)
     with matplotlib.style.context(["default", svg.MATPLOTLIB_STYLE]):
@@ -53,24 +54,25 @@ def slices(axes: Mapping[str, Axis], values: Mapping[str, np.ndarray], losses_N:
             unused.set_visible(False)
         for ax, (path, axis) in zip(panels, axes.items(), strict=False):
             ax.set(xlabel=path, ylabel=metric)
-            ax.plot(values[path][finite], losses_N[finite], "o", markersize=3.5, alpha=0.6, color=COLOURS[0], mew=0)
-            if finite.any() and losses_N[finite].min() > 0:
-                _logarithmic(ax, "y")
+            finite_values, finite_losses = values[path][is_finite_N], losses_N[is_finite_N]
+            ax.plot(finite_values, finite_losses, "o", markersize=3.5, alpha=0.6, color=COLOURS[0], mew=0)
+            if is_finite_N.any() and finite_losses.min() > 0:
+                _make_logarithmic(ax, "y")
             if axis.kind == "log":
-                _logarithmic(ax, "x")
-            diverged = values[path][~finite]
+                _make_logarithmic(ax, "x")
+            diverged = values[path][~is_finite_N]
             ax.plot(diverged, np.ones(len(diverged)), "|", color=COLOURS[1], transform=ax.get_xaxis_transform())
-        drawn = svg.from_matplotlib(f"{metric} by hyperparameter", canvas)
-    lost = f" Ticks along the top are the {(~finite).sum()} that diverged." if not finite.all() else ""
+        markup = svg.from_matplotlib(f"{metric} by hyperparameter", canvas)
+    ticks = "" if is_finite_N.all() else f" Ticks along the top are the {(~is_finite_N).sum()} that diverged."
     return Figure(
         f"{metric[:1].upper()}{metric[1:]} by hyperparameter",
-        drawn,
-        f"Each point is one of {len(losses_N)} trials, all other hyperparameters varying with it.{lost}",
+        markup,
+        f"Each point is one of {len(losses_N)} trials, all other hyperparameters varying with it.{ticks}",
     )
 
 
-def _logarithmic(ax, which: str) -> None:
-    """A logarithmic scale labelled 0.001, 0.01, ..., not in powers, which SVG text cannot set."""
+def _make_logarithmic(ax, which: str) -> None:
+    """Makes the x or y axis logarithmic, labelled 0.001, 0.01, ...: SVG text cannot set powers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     getattr(ax, f"set_{which}scale")("log")

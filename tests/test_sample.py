@@ -12,10 +12,11 @@ import pytest
 
 import experiments
 from data import tokenizers
+from experiments import language_models
 from models.sampling import generate
 from models.streaming import stream
 from models.transformer import Transformer, TransformerConfig, decoder
-from training import parallel, run
+from training import parallel, run, workdirs
 from training.config import override
 from training.experiment import UserError
 
@@ -34,7 +35,7 @@ def trained(tmp_path_factory):
     base = override(experiment.config, small)
     arms = run.select_arms(experiment, base, ("two_layer",), {})
     tasks = run.make_tasks(experiment, arms, parallel.SINGLE)
-    with run.open_workdir(folder / "run", "transformer_lm", base, arms, 1, tasks):
+    with workdirs.open_workdir(folder / "run", "transformer_lm", base, arms, 1, tasks):
         run.train(experiment, tasks, arms, folder / "run", parallel.SINGLE, 1)
     (folder / "text.txt").unlink()
     return folder / "run"
@@ -52,7 +53,7 @@ def test_writes_past_the_context_and_alike_for_one_seed(trained):
     assert len(first) == len("\nthe ") + 40 + 1
     assert first.startswith("\nthe ")
     assert first != second
-    tokenizer, reader, variables = experiments.language_model(trained / "two_layer", None)
+    tokenizer, reader, variables = language_models.load_language_model(trained / "two_layer", None)
     key = jax.random.fold_in(jax.random.key(0), 0)
     ids = list(stream(reader, variables, key, tokenizer.encode("the "), 40))
     assert first == "\nthe " + tokenizer.decode(ids) + "\n"
@@ -77,27 +78,27 @@ def test_mistakes_get_one_line(trained, flags, says):
 
 def test_what_is_no_language_model_of_its_own_is_refused(trained, tmp_path):
     with pytest.raises(UserError, match="is of arm two_layer; --arm=deep is another"):
-        experiments.language_model(trained / "two_layer", "deep")
+        language_models.load_language_model(trained / "two_layer", "deep")
     with pytest.raises(UserError, match="no trained arm 'three_layer'"):
-        experiments.language_model(trained, "three_layer")
+        language_models.load_language_model(trained, "three_layer")
     copy = shutil.copytree(trained, tmp_path / "copy")
     stored = json.loads((copy / "two_layer/tokenizer.json").read_text())
     stored["characters"] = stored["characters"][:-1]
     (copy / "two_layer/tokenizer.json").write_text(json.dumps(stored))
     with pytest.raises(UserError, match="was trained with"):
-        experiments.language_model(copy, None)
+        language_models.load_language_model(copy, None)
     (copy / "two_layer/tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read as a tokenizer"):
-        experiments.language_model(copy, None)
+        language_models.load_language_model(copy, None)
     record = json.loads((copy / "config.json").read_text())
     (copy / "two_layer/tokenizer.json").write_bytes((trained / "two_layer/tokenizer.json").read_bytes())
     wider = json.dumps(record).replace('"d_mlp": 16', '"d_mlp": 24')
     (copy / "config.json").write_text(wider)
     with pytest.raises(UserError, match=r"is not the checkpoint's: .*mlp_in.*\(16, 24\).*\(16, 16\)\.$"):
-        experiments.language_model(copy, None)
+        language_models.load_language_model(copy, None)
     (copy / "config.json").write_text(json.dumps(record | {"experiment": "alternating_sum"}))
     with pytest.raises(UserError, match="trains no language model"):
-        experiments.language_model(copy, None)
+        language_models.load_language_model(copy, None)
 
 
 def test_a_stream_is_what_generate_writes_until_the_context_is_full():
@@ -125,6 +126,6 @@ def test_a_full_window_slides_to_its_later_half():
 
 def test_short_prompts_begin_after_line_ends():
     lines = tokenizers.train("char", ["\ta line\n"])  # its line end has id 1
-    assert experiments.begun([2, 3], lines, 4) == [1, 1, 2, 3]
-    assert experiments.begun([2, 3], lines, 1) == [2, 3]
-    assert experiments.begun([2, 3], tokenizers.train("char", ["no lines"]), 4) == [2, 3]
+    assert language_models.fill_window([2, 3], lines, 4) == [1, 1, 2, 3]
+    assert language_models.fill_window([2, 3], lines, 1) == [2, 3]
+    assert language_models.fill_window([2, 3], tokenizers.train("char", ["no lines"]), 4) == [2, 3]

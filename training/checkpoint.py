@@ -6,7 +6,6 @@ written last. A folder without it was not finished; one that differs from it is 
 """
 
 import hashlib
-import importlib
 import json
 import logging
 import threading
@@ -16,15 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from training import config as configs
 from training import files
 from training.experiment import RunFailed, UserError
 from training.processes import is_first
 from training.progress import say
-from training.step import State, abstract_state, leaves_by_path
+from training.step import State, leaves_by_path
 
-LATEST = 2  # steps that stay besides those to keep
-KEPT = "KEPT"  # a file in the folder of a step to keep
+NUM_LATEST = 2  # steps that stay besides those to keep
+KEEP_FILE = "KEPT"  # in the folder of a step to keep
 
 
 def _orbax():
@@ -57,7 +55,7 @@ class Saver:
         options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
         self.arm_folder = arm_folder
         self.manager = ocp.CheckpointManager(_folder(arm_folder), options=options)
-        self.sealing, self.failure, self.step = None, None, None
+        self.seal_thread, self.failure, self.step = None, None, None
 
     def __enter__(self):
         return self
@@ -90,8 +88,8 @@ class Saver:
         except Exception as error:  # orbax and its storage raise many kinds
             self.failure = error
             self.finish()
-        self.sealing = threading.Thread(target=self._seal, args=(keep,))
-        self.sealing.start()
+        self.seal_thread = threading.Thread(target=self._seal, args=(keep,))
+        self.seal_thread.start()
 
     def _seal(self, keep):
         try:
@@ -99,32 +97,34 @@ class Saver:
             if is_first():
                 folder = step_folder(self.arm_folder, self.step)
                 if keep:
-                    (folder / KEPT).write_text("")
+                    (folder / KEEP_FILE).write_text("")
                 files.seal(folder)
-                _retire(self.arm_folder)
+                _remove_old_steps(self.arm_folder)
         except Exception as error:
             self.failure = error
 
     def finish(self):
         """Waits until the last save is on disk; raises RunFailed where it could not be written."""
-        if self.sealing:
-            self.sealing.join()
-            self.sealing = None
+        if self.seal_thread:
+            self.seal_thread.join()
+            self.seal_thread = None
         if self.failure:
-            good = steps(self.arm_folder)
-            kept = f"step {good[-1]} is the last that is whole" if good else "nothing was saved before it"
+            whole_steps = steps(self.arm_folder)
+            remains = (
+                f"step {whole_steps[-1]} is the last that is whole" if whole_steps else "nothing was saved before it"
+            )
             reason = str(self.failure).strip().splitlines()[0][:120]
             raise RunFailed(
                 f"the checkpoint of step {self.step} could not be written: {reason}. In {_folder(self.arm_folder)} "
-                f"{kept}. With the cause mended the same command goes on"
+                f"{remains}. With the cause mended the same command goes on"
             ) from self.failure
 
 
-def _retire(arm_folder):
+def _remove_old_steps(arm_folder):
     """Removes all steps but the latest two and those to keep; a half-removed one has no manifest."""
-    for step in steps(arm_folder)[:-LATEST]:
+    for step in steps(arm_folder)[:-NUM_LATEST]:
         folder = step_folder(arm_folder, step)
-        if not (folder / KEPT).exists():
+        if not (folder / KEEP_FILE).exists():
             (folder / files.MANIFEST).unlink()
             folder.rmtree()
 
@@ -146,51 +146,54 @@ def newest(arm_folder, step=None):
       UserError: there is no checkpoint, or none of this step.
       RunFailed: there are some, and none is whole; or the one of this step is damaged.
     """
-    found = steps(arm_folder)
-    if step is not None and step not in found and found:
-        raise UserError(f"{arm_folder} has no checkpoint of step {step}; there are: {', '.join(map(str, found))}")
-    damaged = []
-    for candidate in reversed(found) if step is None else [step] if found else []:
-        reason = files.damage(step_folder(arm_folder, candidate))
-        if not reason:
-            if damaged:
-                say(f"warning: passed over damaged checkpoints in {_folder(arm_folder)}: {'; '.join(damaged)[:120]}. "
-                    f"Step {candidate} is whole and is used")  # fmt: skip
+    finished = steps(arm_folder)
+    if step is not None and step not in finished and finished:
+        raise UserError(f"{arm_folder} has no checkpoint of step {step}; there are: {', '.join(map(str, finished))}")
+    damages = []
+    for candidate in reversed(finished) if step is None else [step] if finished else []:
+        damage = files.damage(step_folder(arm_folder, candidate))
+        if not damage:
+            if damages:
+                say(
+                    f"warning: passed over damaged checkpoints in {_folder(arm_folder)}: "
+                    f"{'; '.join(damages)[:120]}. Step {candidate} is whole and is used"
+                )
             return candidate
-        damaged.append(f"step {candidate} ({reason})")
-    unfinished = _step_folders(arm_folder)
+        damages.append(f"step {candidate} ({damage})")
+    unfinished = _started_steps(arm_folder)
     if not unfinished:
         raise UserError(f"{arm_folder} holds no checkpoint")
-    damaged = damaged or [f"step {name} (no {files.MANIFEST})" for name in unfinished]
-    what, where = "; ".join(damaged)[:110], str(_folder(arm_folder))[-110:]
-    raise RunFailed(f"no whole checkpoint in {where}: {what}. Remove that folder to train the arm anew")
+    damages = damages or [f"step {name} (no {files.MANIFEST})" for name in unfinished]
+    reasons, folder = "; ".join(damages)[:110], str(_folder(arm_folder))[-110:]
+    raise RunFailed(f"no whole checkpoint in {folder}: {reasons}. Remove that folder to train the arm anew")
 
 
-def _step_folders(arm_folder):
+def _started_steps(arm_folder):
+    """The steps of all checkpoints, those that were not finished among them."""
     folder = _folder(arm_folder)
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.exists() else []
 
 
-def newest_to_go_on_from(arm_folder):
-    """The step that training goes on from, or None where it starts; clears away what is of no use.
+def prepare_to_resume(arm_folder):
+    """Clears away what is of no use, and returns the step that training goes on from, or None where it starts.
 
     Folders that a kill left unfinished are removed; later ones that are damaged are renamed STEP.damaged.
 
     Raises:
       RunFailed: there are checkpoints, and none is whole.
     """
-    nothing_saved = not steps(arm_folder) and set(_step_folders(arm_folder)) <= {0}  # or killed in the first save
-    start = None if nothing_saved else newest(arm_folder)
-    for step in _step_folders(arm_folder):
+    is_new = not steps(arm_folder) and set(_started_steps(arm_folder)) <= {0}  # or killed in the first save
+    newest_step = None if is_new else newest(arm_folder)
+    for step in _started_steps(arm_folder):
         folder = step_folder(arm_folder, step)
         if not files.is_sealed(folder):
             folder.rmtree()
-        elif step > start:
+        elif step > newest_step:
             aside = folder.with_name(f"{step}.damaged")
             if aside.exists():
                 aside.rmtree()
             folder.rename(aside)
-    return start
+    return newest_step
 
 
 def restore_state(arm_folder, step, abstract, shardings=None):
@@ -207,8 +210,8 @@ def restore_state(arm_folder, step, abstract, shardings=None):
         )
     params, collections = _restore_variables(arm_folder, step, abstract)
     rest = (abstract.step, abstract.seed, abstract.optimizer, abstract.sums)
-    count, seed, optimizer, sums = _restore_item(arm_folder, step, "rest", rest)
-    return State(count, seed, params, collections, optimizer, sums)
+    step_array, seed, optimizer, sums = _restore_item(arm_folder, step, "rest", rest)
+    return State(step_array, seed, params, collections, optimizer, sums)
 
 
 def restore_variables(arm_folder, step, abstract):
@@ -218,17 +221,18 @@ def restore_variables(arm_folder, step, abstract):
 
 
 def restore_as_saved(arm_folder, step):
-    """What the model's ``apply`` takes, from a step's checkpoint, in the shapes that it finds there."""
+    """What the model's ``apply`` takes, from a step's checkpoint, in the shapes that it has there."""
     ocp, folder = _orbax(), step_folder(arm_folder, step)
 
-    def target(name):
+    def shapes(name):
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
             metadata = reader.metadata(folder / name)
         leaves = getattr(metadata, "item_metadata", metadata).tree
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), leaves)
 
-    collections = target("collections") if (folder / "collections").exists() else {}
-    return restore_variables(arm_folder, step, State(None, None, target("params"), collections, None))
+    collections = shapes("collections") if (folder / "collections").exists() else {}
+    abstract = State(step=None, seed=None, params=shapes("params"), collections=collections, optimizer=None)
+    return restore_variables(arm_folder, step, abstract)
 
 
 def _restore_variables(arm_folder, step, abstract):
@@ -244,16 +248,16 @@ def _restore_item(arm_folder, step, name, target):
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
         try:
             metadata = reader.metadata(folder)
-            found = _described(getattr(metadata, "item_metadata", metadata))
-            if not found:
+            saved = _describe(getattr(metadata, "item_metadata", metadata))
+            if not saved:
                 raise ValueError("it lists no arrays")
         except Exception as error:  # orbax raises many kinds for a folder that is damaged
             raise RunFailed(f"{folder} cannot be read as a checkpoint: {str(error).splitlines()[0][:120]}") from error
-        expected = _described(target)
-        for leaf in sorted({*expected, *found}):
-            if expected.get(leaf) != found.get(leaf):
+        expected = _describe(target)
+        for leaf in sorted({*expected, *saved}):
+            if expected.get(leaf) != saved.get(leaf):
                 raise UserError(
-                    f"checkpoint {folder} is of another model: {name}/{leaf} is {found.get(leaf, 'absent')} there, "
+                    f"checkpoint {folder} is of another model: {name}/{leaf} is {saved.get(leaf, 'absent')} there, "
                     f"{expected.get(leaf, 'absent')} in this config"
                 )
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -263,7 +267,7 @@ def _restore_item(arm_folder, step, name, target):
         return reader.restore(folder, args=ocp.args.StandardRestore(target))
 
 
-def _described(tree):
+def _describe(tree):
     """{leaf's path: "dtype[shape]"} of arrays or of orbax's descriptions of arrays."""
     return {path: f"{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}" for path, leaf in leaves_by_path(tree)}
 
@@ -307,31 +311,3 @@ def read_run(workdir):
         return json.loads((epath.Path(workdir) / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{workdir}/config.json cannot be read: {error}") from error
-
-
-def restore(workdir, arm, step=None):
-    """A trained arm, for use in Python.
-
-    Args:
-      step: which checkpoint; the newest where None.
-    Returns:
-      (model, params, config): a Linen module; its parameters, with a leading axis where the run had several seeds; the
-      arm's config.
-    Raises:
-      UserError: no such arm or step, or a checkpoint of another model.
-      RunFailed: the checkpoint is damaged.
-    """
-    run = read_run(workdir)
-    # Found by the name that the run recorded: the engine does not know its experiments.
-    experiment = importlib.import_module(f"experiments.{run['experiment']}.experiment").EXPERIMENT
-    if arm not in run["arms"]:
-        raise UserError(f"{workdir} has no arm {arm!r}{configs.closest(arm, run['arms'])}")
-    config = configs.from_dict(experiment.config, run["arms"][arm])
-    try:
-        task = experiment.task(config)
-    except ValueError as error:
-        raise UserError(f"{workdir}, arm {arm}: {error}") from error
-    arm_folder = epath.Path(workdir) / arm
-    step = newest(arm_folder, step)
-    variables = restore_variables(arm_folder, step, abstract_state(task, run["num_seeds"]))
-    return task.model, variables["params"], config

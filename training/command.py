@@ -18,8 +18,8 @@ from training import config, processes, signals
 from training.experiment import Interrupted, RunFailed, UserError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_bool("debug", False, "show the traceback of an error")
 JAX_FLAGS = ("debug_nans", "disable_jit", "log_compiles")
+flags.DEFINE_bool("debug", False, "show the traceback of an error")
 flags.DEFINE_bool("debug_nans", False, "end with a traceback at the operation that first gives a NaN (slow)")
 flags.DEFINE_bool("disable_jit", False, "run operation by operation, for a debugger (very slow)")
 flags.DEFINE_bool("log_compiles", False, "log every compilation")
@@ -30,11 +30,14 @@ def run(main, load=None):
     """Runs ``main()`` with the flags of the command line, and turns its errors into one clear line and an exit code.
 
     Args:
-      load: from an experiment's name to the Experiment; gives the command typed ``--config.FIELD`` flags.
+      load: an experiment's name -> the Experiment; gives the command typed ``--config.FIELD`` flags.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's remarks about its own compilation
     logging.set_verbosity(logging.WARNING)
-    app.run(lambda argv: _guarded(_start, main, argv), flags_parser=lambda argv: _guarded(_parse, argv, load))
+    app.run(
+        lambda argv: _exit_on_error(_start, main, argv),
+        flags_parser=lambda argv: _exit_on_error(_parse, argv, load),
+    )
 
 
 def _start(main, argv):
@@ -46,7 +49,7 @@ def _start(main, argv):
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     # Only training has something to save first; other commands end at once.
-    with signals.handled() if "stop_at" in FLAGS else contextlib.nullcontext():
+    with signals.catch() if "stop_at" in FLAGS else contextlib.nullcontext():
         try:
             main(argv)
         except BaseException as error:
@@ -74,7 +77,7 @@ def _compilation_cache():
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _guarded(function, *args):
+def _exit_on_error(function, *args):
     try:
         return function(*args)
     except UserError as error:
@@ -90,7 +93,7 @@ def _guarded(function, *args):
         _end(f"{error.strerror}{where}" if error.strerror else error, 1)
     except Interrupted as error:
         _end(error, 130)
-    except KeyboardInterrupt:  # before the signals are handled: nothing has begun
+    except KeyboardInterrupt:  # before signals are caught: there is nothing to save
         _end("interrupted", 130)
 
 
@@ -129,24 +132,24 @@ def _parse(argv, load):
     return rest
 
 
-def _preset(experiment):
+def _selected_preset(experiment):
     if FLAGS.preset and FLAGS.preset not in experiment.presets:
         raise UserError(f"unknown preset {FLAGS.preset!r}" + config.closest(FLAGS.preset, experiment.presets))
     return experiment.presets.get(FLAGS.preset)
 
 
 def _preset_config(experiment):
-    preset = _preset(experiment)
+    preset = _selected_preset(experiment)
     return config.override(experiment.config, preset.overrides) if preset else experiment.config
 
 
-def configured(experiment):
+def read_request(experiment):
     """What the flags ask of an experiment.
 
     Returns:
-      (config with preset and flags applied, names of the arms asked for, {path: value} given by ``--config.`` flags).
+      (config with preset and flags applied, names of the arms asked for, {path: value} of the ``--config.`` flags).
     """
-    given = config.flag_overrides()
-    preset = _preset(experiment)
+    overrides = config.flag_overrides()
+    preset = _selected_preset(experiment)
     arms = FLAGS.arms or (preset.arms if preset else ())
-    return config.override(_preset_config(experiment), given), arms, given
+    return config.override(_preset_config(experiment), overrides), arms, overrides

@@ -10,7 +10,7 @@ from absl import flags
 
 from training.experiment import UserError
 
-_DEFINE = {
+_FLAG_DEFINERS = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
@@ -25,11 +25,14 @@ def setting(default, about):
 
 def leaves(config, prefix=""):
     """{dotted path: value} of every leaf field."""
-    found = {}
+    values = {}
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
-        found |= leaves(value, f"{prefix}{f.name}.") if dataclasses.is_dataclass(value) else {prefix + f.name: value}
-    return found
+        if dataclasses.is_dataclass(value):
+            values |= leaves(value, f"{prefix}{f.name}.")
+        else:
+            values[prefix + f.name] = value
+    return values
 
 
 def override(config, overrides):
@@ -62,7 +65,7 @@ def define_flags(config, prefix="config."):
         if dataclasses.is_dataclass(value):
             define_flags(value, f"{prefix}{f.name}.")
         else:
-            define = _DEFINE[_scalar_type(hints[f.name])]
+            define = _FLAG_DEFINERS[_scalar_type(hints[f.name])]
             # Named as the command's own flags, so that --help shows them.
             define(prefix + f.name, value, f.metadata.get("help", ""), module_name=sys.argv[0])
 
@@ -95,11 +98,11 @@ def from_dict(default, values):
 
 def differences(a, b):
     """The dotted names in which two nested dicts differ, each with both values."""
-    found = []
+    lines = []
     for name in sorted({*a, *b}):
         x, y = a.get(name), b.get(name)
         if isinstance(x, dict) and isinstance(y, dict):
-            found += [f"{name}.{line}" for line in differences(x, y)]
+            lines += [f"{name}.{line}" for line in differences(x, y)]
         elif x != y:
-            found.append(f"{name} ({x!r} there, {y!r} now)")
-    return found
+            lines.append(f"{name} ({x!r} there, {y!r} now)")
+    return lines

@@ -10,35 +10,33 @@ import time
 
 
 class Events:
-    """Appends scalars to an event file of its own in a folder; use as a context."""
+    """Appends scalars to an event file of its own in a folder."""
 
     def __init__(self, folder, purge_step=None):
-        """Events of ``purge_step`` and later that an earlier process wrote are hidden by TensorBoard."""
+        """Opens the file; TensorBoard hides events of ``purge_step`` and later that an earlier process wrote."""
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        self.event = Event
+        self.Event = Event
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{time.time_ns()}"
         self.file = (folder / name).open("wb")
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if purge_step is not None:
             self._write(Event(wall_time=time.time(), step=purge_step, session_log=SessionLog(status=SessionLog.START)))
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
+    def close(self):
+        """Closes the file."""
         self.file.close()
 
-    def scalars(self, step, values):
+    def write_scalars(self, step, values):
         """Adds {tag: number} at a step."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
-        self._write(self.event(wall_time=time.time(), step=step, summary=summary))
+        self._write(self.Event(wall_time=time.time(), step=step, summary=summary))
         self.file.flush()
 
     def _write(self, event):
-        """A record: length and content, each with its masked CRC."""
+        """Appends a record: length and content, each with its masked CRC."""
         from tensorboardX.record_writer import masked_crc32c
 
         content = event.SerializeToString()

@@ -1,7 +1,8 @@
 """What the engine asks of an experiment.
 
-An experiment trains arms, named variants of one config, and states claims over what was measured in them. Each arm is
-a Task: pure functions that the engine jits, vmaps over seeds and runs on any number of devices.
+An experiment has arms, and states claims over what was measured in them. An arm is a Task, something that is trained:
+pure functions that the engine jits, maps over seeds and runs on any number of devices. Or it is a Measurement, which
+trains nothing.
 
 Axes: S seeds, N evaluations over training.
 """
@@ -34,7 +35,8 @@ class Loss(NamedTuple):
     collections: Mapping[str, Any] = {}  # new values of the model's mutable collections
 
 
-def nothing(*variables_and_data):
+def measure_nothing(*variables_and_data):
+    """What a Task measures where its experiment does not say."""
     return {}
 
 
@@ -47,10 +49,11 @@ class Task:
     batch:     (seed, step) -> the global batch, a pytree whose leaves have the batch axis first; traceable,
                or see batch_on_host
     loss:      (variables, batch, rngs) -> Loss; ``rngs`` is {"dropout": key}
-    optimizer: None where nothing is trained, as with weights written by hand; batch and loss may then be None too
+    optimizer: None where the weights are written by hand and stay as ``init`` makes them; batch and loss may then be
+               None too
     accumulate:    into how many microbatches a device's batch is split, their gradients added up
     batch_on_host: batch is numpy code and not traceable; a thread makes batches ahead of the devices
-    sharding:  rules (path pattern, mesh axes) of how a mesh splits parameters, see ``parallel.partition``
+    sharding:  rules (path pattern, mesh axes) of how a mesh splits parameters, see ``training.partition``
     probe:     variables -> {name: array}; jitted, cheap, run at every evaluation
     examine:   variables -> {name: array}; jitted, run once, on the final variables
     measure:   variables -> {name: array}; plain Python, run once, after ``examine``: what no trace shows, such as
@@ -73,13 +76,37 @@ class Task:
     accumulate: int = 1
     batch_on_host: bool = False
     sharding: Sequence[tuple[str, tuple]] = ()
-    probe: Callable = nothing
-    examine: Callable = nothing
-    measure: Callable = nothing
+    probe: Callable = measure_nothing
+    examine: Callable = measure_nothing
+    measure: Callable = measure_nothing
     data: Any = None
     perplexity: bool = False
     files: Mapping[str, bytes] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """An arm that trains nothing: exact statements, costs, statistics of random weights.
+
+    measure: key -> {name: array}; plain Python, which jits for itself what it wants compiled. It is called once a seed,
+             with a key of that seed
+    facts:   as a Task has them
+    """
+
+    measure: Callable
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Arm(NamedTuple):
+    """How an arm is made: a function of the arm's config, and what the arm changes in the experiment's config.
+
+    ``make`` returns a Task or a Measurement; it raises ValueError where the config's fields do not fit together.
+    ``changes`` is {field: value}, dotted paths allowed; the engine refuses to override these by flag.
+    """
+
+    make: Callable
+    changes: Mapping[str, Any] = {}
 
 
 class Preset(NamedTuple):
@@ -96,9 +123,8 @@ class Experiment:
 
     config:  a frozen dataclass of defaults with at least the field seed; where arms are trained also num_steps,
              batch_size, eval_every, checkpoint_every
-    arms:    config -> {name: field overrides, dotted paths allowed}; the engine refuses to override these by flag
-    task:    arm's config -> Task; raises ValueError where the config's fields do not fit together
-    claims:  {arm: ArmResult} -> [reporting.claims.Claim]
+    arms:    config -> {name: Arm}
+    claims:  a list of reporting.claims.Claim
     figures: {arm: ArmResult} -> [reporting.figures.Figure]
     watch:   (metric, change): an extra checkpoint whenever this evaluation metric moved by ``change`` since the last
     language_model:  (arm's config, vocabulary's size) -> (module, ``models.decoding.Decoder``), for sample.py, which
@@ -107,10 +133,9 @@ class Experiment:
 
     question: str
     config: Any
-    arms: Callable[[Any], Mapping[str, Mapping[str, Any]]]
+    arms: Callable[[Any], Mapping[str, Arm]]
     default_arms: tuple[str, ...]
-    task: Callable[[Any], Task]
-    claims: Callable[[Mapping[str, "ArmResult"]], Sequence]
+    claims: Sequence
     figures: Callable[[Mapping[str, "ArmResult"]], Sequence]
     presets: Mapping[str, Preset] = field(default_factory=dict)
     watch: tuple[str, float] | None = None
@@ -131,22 +156,26 @@ class History:
         return name in self.values
 
 
+EMPTY_HISTORY = History(np.zeros(0, int), {})
+
+
 @dataclass(frozen=True)
 class ArmResult:
-    """What an arm's training left behind. Arrays have the seed axis S even where there is one seed."""
+    """What an arm left behind. Arrays have the seed axis S even where there is one seed.
 
+    Of a Measurement there are ``examined`` and what comes before ``model``; the rest is empty.
+    """
+
+    arm: str
     config: Any
-    model: Any
-    variables: Any  # final, each leaf [S, ...]
-    step: int
-    num_parameters: int  # of one seed
-    train: History
-    evaluation: History
-    probes: History
-    final: Mapping[str, np.ndarray]  # the evaluation of the final variables, [S]
-    examined: Mapping[str, np.ndarray]  # [S, ...]
+    num_seeds: int
+    examined: Mapping[str, np.ndarray]  # what ``examine`` and ``measure`` returned, [S, ...]
+    model: Any = None
+    variables: Any = None  # final, each leaf [S, ...]
+    step: int = 0
+    num_parameters: int = 0  # of one seed
+    train: History = EMPTY_HISTORY
+    evaluation: History = EMPTY_HISTORY
+    probes: History = EMPTY_HISTORY
+    final: Mapping[str, np.ndarray] = field(default_factory=dict)  # the evaluation of the final variables, [S]
     seconds: float = 0.0  # spent by this process on the arm
-
-    @property
-    def num_seeds(self):
-        return len(next(iter(self.final.values())))

@@ -3,7 +3,7 @@
 import queue
 import threading
 
-AHEAD = 2  # batches that wait while a step runs
+BATCHES_AHEAD = 2  # that wait while a step runs
 
 
 def batches(make, start, end):
@@ -12,31 +12,31 @@ def batches(make, start, end):
     What ``make`` raises is raised here, at its step. The thread does not outlive the generator by more than one batch,
     nor hold up the end of the process.
     """
-    waiting, left = queue.Queue(AHEAD), threading.Event()
+    results, stop = queue.Queue(BATCHES_AHEAD), threading.Event()  # results are (batch, error)
 
     def work():
         for step in range(start, end):
             try:
-                made = (make(step), None)
+                result = (make(step), None)
             except BaseException as error:
-                made = (None, error)
-            while not left.is_set():
+                result = (None, error)
+            while not stop.is_set():
                 try:
-                    waiting.put(made, timeout=0.1)
+                    results.put(result, timeout=0.1)
                     break
                 except queue.Full:
                     continue
-            if left.is_set() or made[1]:
+            if stop.is_set() or result[1]:
                 return
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         for _ in range(start, end):
-            batch, error = waiting.get()
+            batch, error = results.get()
             if error:
                 raise error
             yield batch
     finally:
-        left.set()
+        stop.set()
         thread.join(timeout=5.0)  # a thread within jax may crash the interpreter's end

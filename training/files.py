@@ -33,7 +33,7 @@ def write_whole(path, content):
 
 
 @contextlib.contextmanager
-def locked(folder):
+def lock(folder):
     """Holds a folder for this process; the kernel lets go of it however the process ends.
 
     Raises:
@@ -59,11 +59,11 @@ def locked(folder):
 
 def seal(folder):
     """Writes the manifest of a folder that is complete: the SHA-256 of every file in it."""
-    write_whole(epath.Path(folder) / MANIFEST, _sums(folder))
+    write_whole(epath.Path(folder) / MANIFEST, _manifest(folder))
 
 
 def is_sealed(folder):
-    """Whether the folder has a manifest; says nothing about whether it holds."""
+    """Whether the folder has a manifest; whether its files still agree with it, ``damage`` says."""
     return (epath.Path(folder) / MANIFEST).exists()
 
 
@@ -71,23 +71,24 @@ def damage(folder):
     """What is wrong with a sealed folder, in a few words, or None where every byte is as it was sealed."""
     folder = epath.Path(folder)
     try:
-        found, now = (folder / MANIFEST).read_bytes(), _sums(folder).encode()
+        manifest, expected = (folder / MANIFEST).read_bytes(), _manifest(folder).encode()
     except OSError as error:
         return f"{error.filename or folder} cannot be read: {error.strerror}"
-    if found == now:
+    if manifest == expected:
         return None
     sealed, present = (
-        {line[66:]: line for line in text.decode(errors="replace").splitlines()} for text in (found, now)
+        {line[66:]: line for line in text.decode(errors="replace").splitlines()} for text in (manifest, expected)
     )
     different = sorted(name for name in {*sealed, *present} if sealed.get(name) != present.get(name))
     if not different:
         return f"{MANIFEST} was changed"
     name = different[0]
-    what = "is missing" if name not in present else "is not in the manifest" if name not in sealed else "was changed"
-    return f"{name[:80]} {what}"
+    if name not in present:
+        return f"{name[:80]} is missing"
+    return f"{name[:80]} {'was changed' if name in sealed else 'is not in the manifest'}"
 
 
-def _sums(folder):
+def _manifest(folder):
     """A line "SHA-256  path" for each file, sorted by path."""
     folder = epath.Path(folder)
     lines = []

@@ -39,26 +39,32 @@ class Writer:
     In a bucket, where nothing can be appended to, metrics.jsonl is written whole each time and there are no events.
     """
 
-    def __init__(self, folder, seeds, start):
-        """Opens for the steps after ``start``: lines of later steps, which a killed run left behind, are dropped."""
+    def __init__(self, folder, seeds, saved_step=None):
+        """Opens for the steps after ``saved_step``, from which training goes on; where it is None, for all.
+
+        Lines of those steps, which a killed run left behind, are dropped.
+        """
         self.seeds, self.events, self.file = seeds, None, None
         self.path = epath.Path(folder) / "metrics.jsonl"
         if not is_first():
             return
-        self.text = "".join(json.dumps(x, allow_nan=False) + "\n" for x in _lines(self.path) if x["step"] <= start)
+        lines = [] if saved_step is None else [line for line in _lines(self.path) if line["step"] <= saved_step]
+        self.text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
         files.write_whole(self.path, self.text)
         if files.is_remote(folder):
             return
         self.file = self.path.open("a")
-        self.events = Events(epath.Path(folder), purge_step=start + 1 if self.text else None)
+        self.events = Events(epath.Path(folder), purge_step=saved_step + 1 if lines else None)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
         if self.file:
-            with contextlib.suppress(OSError), self.events, self.file:
-                pass
+            with contextlib.suppress(OSError):
+                self.events.close()
+            with contextlib.suppress(OSError):
+                self.file.close()
 
     def write(self, step, split, values):
         """Appends one line a seed; ``values`` is {name: [S, ...]}. Raises RunFailed where they cannot be written."""
@@ -75,7 +81,7 @@ class Writer:
             for i, seed in enumerate(self.seeds):
                 suffix = f"/seed_{seed}" if len(self.seeds) > 1 else ""
                 scalars = {f"{split}/{name}{suffix}": float(v[i]) for name, v in values.items() if np.ndim(v) == 1}
-                self.events.scalars(step, scalars)
+                self.events.write_scalars(step, scalars)
         except OSError as error:
             raise RunFailed(
                 f"{self.path} could not be written at step {step}: {error.strerror or error}; once there is space the "
@@ -92,14 +98,14 @@ class Writer:
 
 def _lines(path):
     """The whole lines of a metrics file; a last line that a kill cut short is left out."""
-    found = []
+    lines = []
     if path.exists():
-        for line in path.read_text().splitlines():
+        for text in path.read_text().splitlines():
             try:
-                found.append(json.loads(line))
+                lines.append(json.loads(text))
             except ValueError:
                 break
-    return found
+    return lines
 
 
 def read(arm_folder, num_seeds, up_to=None):

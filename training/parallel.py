@@ -1,234 +1,324 @@
 """Where the training step runs: one device, ``pmap`` over several, or a mesh. The only file that knows of devices.
 
-A mesh has three axes. The batch is split over ``data`` and ``fsdp``; parameters and the optimiser's state are split
-over ``fsdp`` and ``model`` as the task's rules say. A state is held in one of two forms: at rest, as checkpoints store
-it, each leaf one array of the model's own shape; and in training, where ``pmap`` wants a leading axis of devices.
+A state is held in one of two forms. In checkpoints each leaf is one array of the model's own shape; in training
+``pmap`` wants a leading axis of devices. Where nothing is said, a state is one of training.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from training.experiment import UserError
-from training.step import (
-    abstract_state,
-    init_state,
-    key,
-    leaves_by_path,
-    repeat,
-    train_step,
-    variables,
-    with_data,
-)
+from training.partition import AXES, BATCH_AXES, parse_sizes, partition, splits_parameters
+from training.step import abstract_state, bind_data, init_state, key, leaves_by_path, repeat, train_step, variables
 
-KINDS = ("auto", "single", "pmap", "mesh")
-AXES = ("data", "fsdp", "model")
-BATCH_AXES = ("data", "fsdp")
+
+class Placement:
+    """Where arrays lie and steps run: what `Single`, `Pmap` and `Mesh` have in common.
+
+    kind:              the value of ``--parallelism`` that asks for it
+    num_devices:       of all processes together
+    num_batch_shards:  over how many devices the batch is split
+    splits_parameters: whether a device holds a part of the parameters, and not a copy of all
+    """
+
+    kind = ""
+    num_devices = 1
+    num_batch_shards = 1
+    splits_parameters = False
+
+    def check_batch(self, task):
+        """Raises UserError unless devices and microbatches divide the batch evenly, and the loss takes their parts."""
+
+        def batch(data):
+            return bind_data(task, data).batch(0, 0)
+
+        rows = batch(None) if task.batch_on_host else jax.eval_shape(batch, task.data)
+        size, shards, microbatches = jax.tree.leaves(rows)[0].shape[0], self.num_batch_shards, task.accumulate
+        if size % shards:
+            raise UserError(
+                f"batch_size={size} is not divisible by the {shards} devices of --parallelism={self.kind}; "
+                f"choose a multiple of {shards * microbatches}, or --parallelism=single"
+            )
+        if size % (shards * microbatches):
+            per_device = " a device" if shards > 1 else ""
+            raise UserError(
+                f"batch_size={size} is not divisible by {microbatches} microbatches{per_device}; "
+                f"choose a multiple of {shards * microbatches}, or a smaller optimizer.accumulate"
+            )
+        self.check_loss(task, rows)
+
+    def check_loss(self, task, rows):
+        """Raises UserError where the loss does not take the part of a global batch, ``rows``, that it is given."""
+
+    def state_shardings(self, task, num_seeds):
+        """Where each leaf of a checkpoint's state lies: a tree of shardings like the state."""
+        raise NotImplementedError
+
+    def init_state(self, task, seeds):
+        """The state before the first step in the form of checkpoints, made where it will lie."""
+        num_seeds = len(seeds)
+        init = map_over_seeds(partial(init_state, task), num_seeds)
+        init = jax.jit(init, out_shardings=self.state_shardings(task, num_seeds))
+        return init(np.array(seeds if num_seeds > 1 else seeds[0], np.int32))
+
+    def training_form(self, state):
+        """The state in training, made from one in the form of checkpoints."""
+        return state
+
+    def checkpoint_form(self, state):
+        """The state in the form of checkpoints, made from one in training."""
+        return state
+
+    def one_copy(self, tree):
+        """One device's copy of replicated arrays that training or evaluation returned."""
+        return tree
+
+    def gather(self, state):
+        """One device's copy of a whole state in training."""
+        return self.one_copy(state)
+
+    def place_data(self, data):
+        """A task's resident arrays, on every device."""
+        raise NotImplementedError
+
+    def place_batch(self, batch, num_seeds):
+        """A global batch that was made on the host, where the step wants it; each process takes its devices' rows.
+
+        Args:
+          batch: a pytree of numpy arrays [B, ...], or [S, B, ...] where there are several seeds.
+        """
+        raise NotImplementedError
+
+    def compile_evaluation(self, function, num_seeds, data=None):
+        """Compiles a function of one seed's (state, data) into a function of the state in training.
+
+        Every device has all parameters, so one of them evaluates.
+
+        Args:
+          data: what ``place_data`` returned.
+        """
+        compiled, data = jax.jit(_over_seeds(function, num_seeds)), self.one_copy(data)
+        return lambda state: compiled(self.one_copy(state), data)
+
+    def compile_train_steps(self, task, num_seeds, data=None):
+        """Compiles (state, count or placed batch) -> the same state later.
+
+        Traceable batches are made within, ``count`` steps a dispatch; batches made on the host are arguments, one a
+        step.
+
+        Args:
+          data: the task's data as ``place_data`` put it on the devices; where None it is put there now.
+        """
+        data = self.place_data(task.data) if data is None else data
+        compiled = self.compile_steps(task, num_seeds)
+        return lambda state, count_or_batch: compiled(state, count_or_batch, data)
+
+    def compile_steps(self, task, num_seeds):
+        """Compiles (state, count or placed batch, placed data) -> the same state later."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Placement:
-    kind: str
+class Single(Placement):
+    """One device, the process's first."""
+
+    kind = "single"
+
+    def state_shardings(self, task, num_seeds):
+        sharding = SingleDeviceSharding(jax.local_devices()[0])
+        return jax.tree.map(lambda _: sharding, abstract_state(task, num_seeds))
+
+    def place_data(self, data):
+        return jax.device_put(data, jax.local_devices()[0])
+
+    def place_batch(self, batch, num_seeds):
+        return jax.device_put(batch, jax.local_devices()[0])
+
+    def compile_steps(self, task, num_seeds):
+        return jax.jit(steps_function(task, num_seeds), donate_argnums=0)
+
+
+SINGLE = Single()
+
+
+@dataclass(frozen=True)
+class Pmap(Placement):
+    """All devices, each with a copy of the parameters and a part of the batch."""
+
     num_devices: int
-    mesh: Any = None  # of all devices; None on a single one
+
+    kind = "pmap"
 
     @property
-    def batch_shards(self):
-        """Over how many devices the batch is split."""
-        if self.kind == "mesh":
-            return math.prod(self.mesh.shape[axis] for axis in BATCH_AXES)
+    def num_batch_shards(self):
         return self.num_devices
+
+    def check_loss(self, task, rows):
+        def part_of_a_device(x):
+            return jax.ShapeDtypeStruct((self.num_devices, x.shape[0] // self.num_devices, *x.shape[1:]), x.dtype)
+
+        loss = jax.vmap(lambda *arguments: task.loss(*arguments).sum, (None, 0, None), axis_name="data")
+        parts, rngs = jax.tree.map(part_of_a_device, rows), {"dropout": key(0, "dropout")}
+        try:
+            jax.eval_shape(loss, variables(abstract_state(task, 1)), parts, rngs)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def _replicated_sharding(self):
+        return NamedSharding(jax.make_mesh((self.num_devices,), ("data",), (AxisType.Auto,)), PartitionSpec())
+
+    def state_shardings(self, task, num_seeds):
+        sharding = self._replicated_sharding()
+        return jax.tree.map(lambda _: sharding, abstract_state(task, num_seeds))
+
+    def training_form(self, state):
+        return jax.tree.map(lambda x: _stack_copies(np.asarray(x.addressable_data(0))), state)
+
+    def checkpoint_form(self, state):
+        state = self.one_copy(state)
+        return state if jax.process_count() == 1 else _distribute(state, self._replicated_sharding())
+
+    def one_copy(self, tree):
+        return jax.tree.map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), tree)
+
+    def place_data(self, data):
+        return jax.tree.map(lambda x: _stack_copies(np.asarray(x)), data)
+
+    def place_batch(self, batch, num_seeds):
+        return jax.tree.map(partial(self._rows_of_process, int(num_seeds > 1)), batch)
+
+    def _rows_of_process(self, seed_axes, x):
+        """[B, ...] -> [local devices, rows of each, ...]."""
+        rows = np.moveaxis(x, seed_axes, 0)
+        rows = rows.reshape(self.num_devices, -1, *rows.shape[1:])
+        here = [i for i, device in enumerate(jax.devices()) if device.process_index == jax.process_index()]
+        return np.moveaxis(rows[here], 1, 1 + seed_axes)
+
+    def _rows_of_device(self, batch):
+        def rows(x):
+            size = x.shape[0] // self.num_devices
+            return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index("data") * size, size)
+
+        return jax.tree.map(rows, batch)
+
+    def compile_steps(self, task, num_seeds):
+        make_step = partial(
+            train_step,
+            shard=self._rows_of_device,
+            add=partial(jax.lax.psum, axis_name="data"),
+            average=partial(jax.lax.pmean, axis_name="data"),
+            device_index=partial(jax.lax.axis_index, "data"),
+        )
+        steps, batch_axis = steps_function(task, num_seeds, make_step), 0 if task.batch_on_host else None
+        return jax.pmap(steps, axis_name="data", in_axes=(0, batch_axis, 0), donate_argnums=0)
+
+
+@dataclass(frozen=True)
+class Mesh(Placement):
+    """A mesh of devices with the axes AXES, which split the batch, and the state as the task's rules say."""
+
+    mesh: jax.sharding.Mesh
+
+    kind = "mesh"
+
+    @property
+    def num_devices(self):
+        return self.mesh.size
+
+    @property
+    def num_batch_shards(self):
+        return math.prod(self.mesh.shape[axis] for axis in BATCH_AXES)
 
     @property
     def splits_parameters(self):
-        return self.kind == "mesh" and self.mesh.shape["fsdp"] * self.mesh.shape["model"] > 1
+        return splits_parameters(self.mesh)
+
+    def _sharding(self, *axes):
+        return NamedSharding(self.mesh, PartitionSpec(*axes))
+
+    def state_shardings(self, task, num_seeds):
+        state, seed_axes = abstract_state(task, num_seeds), int(num_seeds > 1)
+        shardings = [
+            self._sharding(*[None] * seed_axes, *partition(self.mesh, task.sharding, path, leaf.shape[seed_axes:]))
+            for path, leaf in leaves_by_path(state, sort=False)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(state), shardings)
+
+    def one_copy(self, tree):
+        return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+    def gather(self, state):
+        if self.splits_parameters:
+            state = jax.jit(lambda x: x, out_shardings=self._sharding())(state)
+        return self.one_copy(state)
+
+    def place_data(self, data):
+        return _distribute(data, self._sharding())
+
+    def place_batch(self, batch, num_seeds):
+        return _distribute(batch, self._sharding(*[None] * int(num_seeds > 1), BATCH_AXES))
+
+    def compile_evaluation(self, function, num_seeds, data=None):
+        if not self.splits_parameters:
+            return super().compile_evaluation(function, num_seeds, data)
+        compiled = jax.jit(_over_seeds(function, num_seeds), out_shardings=self._sharding())  # on the whole mesh
+        return lambda state: self.one_copy(compiled(state, data))
+
+    def compile_steps(self, task, num_seeds):
+        by_row, shardings = self._sharding(BATCH_AXES), self.state_shardings(task, num_seeds)
+        make_step = partial(train_step, shard=lambda batch: jax.lax.with_sharding_constraint(batch, by_row))
+        return jax.jit(
+            steps_function(task, num_seeds, make_step),
+            in_shardings=(shardings, None, None),
+            out_shardings=shardings,
+            donate_argnums=0,
+        )
 
 
-SINGLE = Placement("single", 1)
-
-
-def choose(kind="auto", mesh=""):
+def choose(parallelism="auto", mesh=""):
     """The placement that the flags ``--parallelism`` and ``--mesh`` ask for; raises UserError where it cannot be.
 
     ``auto`` takes one device where there is one, ``pmap`` where there are several, and a mesh when one is given.
     """
     available = len(jax.devices())
-    if kind == "auto":
-        kind = "mesh" if mesh else "pmap" if available > 1 else "single"
-    if mesh and kind != "mesh":
-        raise UserError(f"--mesh={mesh} goes with --parallelism=mesh, not with {kind}")
-    if kind == "single":
+    if parallelism == "auto":
+        parallelism = "mesh" if mesh else "pmap" if available > 1 else "single"
+    if mesh and parallelism != "mesh":
+        raise UserError(f"--mesh={mesh} goes with --parallelism=mesh, not with {parallelism}")
+    if parallelism == "single":
         if jax.process_count() > 1:
             raise UserError(f"--parallelism=single is one process; there are {jax.process_count()}: use pmap or mesh")
         return SINGLE
-    sizes = _axis_sizes(mesh) if mesh else {"data": available}
+    if parallelism == "pmap":
+        return Pmap(available)
+    sizes = parse_sizes(mesh) if mesh else {"data": available}
     count = math.prod(sizes.values())
     if count > available:
         raise UserError(f"--mesh={mesh} asks for {count} devices; there are {available}")
     if count < available and jax.process_count() > 1:
         raise UserError(f"--mesh={mesh} takes {count} of {available} devices; several processes must use all of them")
     shape = tuple(sizes.get(axis, 1) for axis in AXES)
-    devices = jax.devices()[:count]
-    return Placement(kind, count, jax.make_mesh(shape, AXES, (AxisType.Auto,) * 3, devices=devices))
+    return Mesh(jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=jax.devices()[:count]))
 
 
-def _axis_sizes(mesh):
-    sizes = {}
-    for part in mesh.split(","):
-        name, _, size = part.partition("=")
-        if name not in AXES or name in sizes or not size.isdecimal() or int(size) < 1:
-            raise UserError(
-                f"--mesh={mesh} is not of the form AXIS=SIZE,AXIS=SIZE; the axes are {', '.join(AXES)}, once each"
-            )
-        sizes[name] = int(size)
-    return sizes
+def _distribute(tree, sharding):
+    """The arrays, which every process has whole, laid out as ``sharding`` says."""
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), tree)
 
 
-def check_batch(placement, task):
-    """Raises UserError unless devices and microbatches divide the batch evenly, and the loss takes a device's part."""
-
-    def batch(data):
-        return with_data(task, data).batch(0, 0)
-
-    rows = batch(None) if task.batch_on_host else jax.eval_shape(batch, task.data)
-    size = jax.tree.leaves(rows)[0].shape[0]
-    shards, microbatches = placement.batch_shards, task.accumulate
-    if size % (shards * microbatches):
-        by = (
-            f"the {shards} devices of --parallelism={placement.kind}"
-            if size % shards
-            else f"{microbatches} microbatches"
-        )
-        by += "" if size % shards else " a device" if shards > 1 else ""
-        hint = ", or --parallelism=single" if size % shards else ", or a smaller optimizer.accumulate"
-        raise UserError(
-            f"batch_size={size} is not divisible by {by}; choose a multiple of {shards * microbatches}{hint}"
-        )
-    if placement.kind != "pmap":
-        return
-    state = abstract_state(task, 1)
-    parts = jax.tree.map(lambda x: jax.ShapeDtypeStruct((shards, size // shards, *x.shape[1:]), x.dtype), rows)
-    loss = jax.vmap(lambda *arguments: task.loss(*arguments).sum, (None, 0, None), axis_name="data")
-    try:
-        jax.eval_shape(loss, variables(state), parts, {"dropout": key(0, "dropout")})
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def state_shardings(placement, task, num_seeds):
-    """Where each leaf of the state lies at rest: a tree of shardings like the state."""
-    state = abstract_state(task, num_seeds)
-    if placement.kind == "single":
-        return jax.tree.map(lambda _: SingleDeviceSharding(jax.local_devices()[0]), state)
-    paths = [path for path, _ in leaves_by_path(state, sort=False)]
-    seed_axes = int(num_seeds > 1)
-    specs = [
-        partition(placement, task.sharding, path, leaf.shape[seed_axes:])
-        for path, leaf in zip(paths, jax.tree.leaves(state), strict=True)
-    ]
-    shardings = [NamedSharding(placement.mesh, PartitionSpec(*[None] * seed_axes, *spec)) for spec in specs]
-    return jax.tree.unflatten(jax.tree.structure(state), shardings)
-
-
-def partition(placement, rules, path, shape):
-    """The mesh axes, one or None for each axis of an array, over which a leaf of the state is split.
-
-    The first of the rules (pattern, mesh axes) decides whose pattern is found in the path and whose axes are as many as
-    the array's; where none is, ``fsdp`` splits the longest axis of a matrix. A mesh axis that does not divide the
-    array's axis evenly is left out.
-    """
-    if not placement.splits_parameters:
-        return ()
-    longest = int(np.argmax(shape)) if len(shape) > 1 else None
-    axes = tuple("fsdp" if i == longest else None for i in range(len(shape)))
-    axes = next((a for pattern, a in rules if len(a) == len(shape) and re.search(pattern, path)), axes)
-    pairs = zip(axes, shape, strict=True)
-    return tuple(axis if axis and size % placement.mesh.shape[axis] == 0 else None for axis, size in pairs)
-
-
-def initial(placement, task, seeds):
-    """The state at rest before the first step, made where it will lie."""
-    init = over_seeds(partial(init_state, task), len(seeds))
-    init = jax.jit(init, out_shardings=state_shardings(placement, task, len(seeds)))
-    return init(np.array(seeds if len(seeds) > 1 else seeds[0], np.int32))
-
-
-def place(placement, state):
-    """Makes the form that trains from the state at rest."""
-    if placement.kind != "pmap":
-        return state
-    return jax.tree.map(lambda x: _a_copy_each(np.asarray(x.addressable_data(0))), state)
-
-
-def _a_copy_each(x):
+def _stack_copies(x):
     """[local devices, ...]: the array on every device, laid out as pmap returns it: else it would compile twice."""
-    sharding = NamedSharding(Mesh(np.array(jax.local_devices()), ("data",)), PartitionSpec("data"))
-    return jax.make_array_from_callback((len(jax.local_devices()), *x.shape), sharding, lambda _: x[None])
+    devices = jax.local_devices()
+    sharding = NamedSharding(jax.sharding.Mesh(np.array(devices), ("data",)), PartitionSpec("data"))
+    return jax.make_array_from_callback((len(devices), *x.shape), sharding, lambda _: x[None])
 
 
-def place_data(placement, data):
-    """Puts a task's resident arrays on every device."""
-    if placement.kind == "single":
-        return jax.device_put(data, jax.local_devices()[0])
-    if placement.kind == "pmap":
-        return jax.tree.map(lambda x: _a_copy_each(np.asarray(x)), data)
-    everywhere = NamedSharding(placement.mesh, PartitionSpec())
-    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, everywhere, lambda i: x[i]), data)
-
-
-def at_rest(placement, state):
-    """Makes the form that checkpoints store from the state in training."""
-    if placement.kind != "pmap":
-        return state
-    state = local(placement, state)
-    if jax.process_count() == 1:
-        return state
-    everywhere = NamedSharding(placement.mesh, PartitionSpec())
-    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, everywhere, lambda i, x=x: x[i]), state)
-
-
-def local(placement, tree):
-    """One device's copy of replicated arrays that training or evaluation returned."""
-    if placement.kind == "pmap":
-        return jax.tree.map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), tree)
-    if placement.kind == "mesh":
-        return jax.tree.map(lambda x: x.addressable_data(0), tree)
-    return tree
-
-
-def gathered(placement, state):
-    """One device's copy of a whole state in training."""
-    if placement.splits_parameters:
-        state = jax.jit(lambda x: x, out_shardings=NamedSharding(placement.mesh, PartitionSpec()))(state)
-    return local(placement, state)
-
-
-def measuring(placement, function, num_seeds, data=None):
-    """Compiles a function of one seed's (state, data) so that it takes the state in training.
-
-    Where every device has all parameters, one of them evaluates; where they are split, the whole mesh does.
-
-    Args:
-      data: what ``place_data`` returned.
-    """
-
-    def measure(state, data):
-        return over_seeds(lambda state: function(state, data), num_seeds)(state)
-
-    if placement.splits_parameters:
-        compiled = jax.jit(measure, out_shardings=NamedSharding(placement.mesh, PartitionSpec()))
-        return lambda state: local(placement, compiled(state, data))
-    compiled, data = jax.jit(measure), local(placement, data)
-    return lambda state: compiled(local(placement, state), data)
-
-
-def over_seeds(function, num_seeds):
+def map_over_seeds(function, num_seeds):
     """``function`` of one seed's arrays, mapped over a leading seed axis where there are several seeds.
 
     All seeds are one compiled program. An accelerator runs them side by side (``vmap``); a CPU is faster when they take
@@ -241,68 +331,18 @@ def over_seeds(function, num_seeds):
     return jax.vmap(function)
 
 
-def train_steps(placement, task, num_seeds, data=None):
-    """Compiles (state in training, count or placed batch) -> the same state later.
+def _over_seeds(function, num_seeds):
+    """A function of one seed's (state, data) as one of (states of all seeds, data)."""
+    return lambda state, data: map_over_seeds(lambda one: function(one, data), num_seeds)(state)
 
-    Traceable batches are made within, ``count`` steps a dispatch; batches made on the host are arguments, one a step.
 
-    Args:
-      data: the task's data as ``place_data`` put it on the devices; where None it is put there now.
-    """
-    data = place_data(placement, task.data) if data is None else data
-    if placement.kind == "pmap":
-        add, mean = (partial(f, axis_name="data") for f in (jax.lax.psum, jax.lax.pmean))
-        rows = partial(_rows_of_device, placement)
-        options = {"shard": rows, "reduce": add, "mean": mean, "device_index": partial(jax.lax.axis_index, "data")}
-    elif placement.kind == "mesh":
-        by_row = NamedSharding(placement.mesh, PartitionSpec(BATCH_AXES))
-        options = {"shard": lambda batch: jax.lax.with_sharding_constraint(batch, by_row)}
-    else:
-        options = {}
+def steps_function(task, num_seeds, make_step=train_step):
+    """(state, count or batch, data) -> the state later; ``make_step`` makes the step of a task that has its data."""
 
     def steps(state, count_or_batch, data):
-        step = train_step(with_data(task, data), **options)
+        step = make_step(bind_data(task, data))
         if task.batch_on_host:
-            return over_seeds(lambda arguments: step(*arguments), num_seeds)((state, count_or_batch))
-        return repeat(over_seeds(step, num_seeds))(state, count_or_batch)
+            return map_over_seeds(lambda arguments: step(*arguments), num_seeds)((state, count_or_batch))
+        return repeat(map_over_seeds(step, num_seeds))(state, count_or_batch)
 
-    if placement.kind == "single":
-        compiled = jax.jit(steps, donate_argnums=0)
-    elif placement.kind == "pmap":
-        axes = (0, 0 if task.batch_on_host else None, 0)
-        compiled = jax.pmap(steps, axis_name="data", in_axes=axes, donate_argnums=0)
-    else:
-        shardings = state_shardings(placement, task, num_seeds)
-        compiled = jax.jit(steps, in_shardings=(shardings, None, None), out_shardings=shardings, donate_argnums=0)
-    return lambda state, count_or_batch: compiled(state, count_or_batch, data)
-
-
-def _rows_of_device(placement, batch):
-    def rows(x):
-        size = x.shape[0] // placement.num_devices
-        return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index("data") * size, size)
-
-    return jax.tree.map(rows, batch)
-
-
-def place_batch(placement, batch, num_seeds):
-    """Puts a global batch that was made on the host where the step wants it; each process takes its devices' rows.
-
-    Args:
-      batch: a pytree of numpy arrays [B, ...], or [S, B, ...] where there are several seeds.
-    """
-    seed_axes = int(num_seeds > 1)
-    if placement.kind == "pmap":
-        return jax.tree.map(partial(_rows_of_process, placement, seed_axes), batch)
-    if placement.kind == "mesh":
-        by_row = NamedSharding(placement.mesh, PartitionSpec(*[None] * seed_axes, BATCH_AXES))
-        return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, by_row, lambda i: x[i]), batch)
-    return jax.device_put(batch, jax.local_devices()[0])
-
-
-def _rows_of_process(placement, seed_axes, x):
-    """[B, ...] -> [local devices, rows of each, ...]."""
-    rows = np.moveaxis(x, seed_axes, 0)
-    rows = rows.reshape(placement.num_devices, -1, *rows.shape[1:])
-    here = [i for i, device in enumerate(jax.devices()) if device.process_index == jax.process_index()]
-    return np.moveaxis(rows[here], 1, 1 + seed_axes)
+    return steps

@@ -20,10 +20,10 @@ def join(coordinator=None, num_processes=None, process_id=None):
     Raises:
       UserError: only some of the flags were given, or the others cannot be reached.
     """
-    given = (coordinator, num_processes, process_id)
-    if any(flag is not None for flag in given) and None in given:
+    flags = (coordinator, num_processes, process_id)
+    if any(flag is not None for flag in flags) and None in flags:
         raise UserError("--coordinator=HOST:PORT, --num_processes=N and --process_id=I go together: give all three")
-    if coordinator is None and not in_cluster():
+    if coordinator is None and not is_in_cluster():
         return
     if coordinator is not None and not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id} must lie in 0 ... {num_processes - 1}")
@@ -44,7 +44,7 @@ def join(coordinator=None, num_processes=None, process_id=None):
         ) from error
 
 
-def in_cluster():
+def is_in_cluster():
     """Whether this process is one of several that SLURM or MPI started, or runs on a TPU VM."""
     if any(int(os.environ.get(name, 1)) > 1 for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")):
         return True
@@ -69,14 +69,24 @@ def leave(code):
         timer.start()
 
 
-def agree(*numbers):
-    """Every process's numbers [P, N], int32; all processes must ask in the same order."""
-    mine = np.array(numbers, np.int32)
+def exchange(number):
+    """Every process's number [P], int32; all processes must ask in the same order."""
+    number = np.array(number, np.int32)
     if jax.process_count() == 1:
-        return mine[None]
+        return number[None]
     from jax.experimental import multihost_utils
 
-    return np.asarray(multihost_utils.process_allgather(mine))
+    return np.asarray(multihost_utils.process_allgather(number))
+
+
+def first_says(number):
+    """The whole number that the first process calls this with; all processes must ask in the same order."""
+    return int(exchange(number)[0])
+
+
+def any_says(flag):
+    """Whether any process calls this with a flag that is true; all processes must ask in the same order."""
+    return bool(exchange(flag).any())
 
 
 def first_decides(function, *arguments):
@@ -87,15 +97,15 @@ def first_decides(function, *arguments):
     Raises:
       UserError or RunFailed: in the first process what the function raised, in the others that it did.
     """
-    result, error, verdict = None, None, 0
+    result, error, exit_code = None, None, 0
     if is_first():
         try:
             result = function(*arguments)
         except Exception as raised:
-            error, verdict = raised, 2 if isinstance(raised, UserError) else 1
-    verdict = agree(verdict)[0, 0]
+            error, exit_code = raised, 2 if isinstance(raised, UserError) else 1
+    exit_code = first_says(exit_code)
     if error:
         raise error
-    if verdict:
-        raise (UserError if verdict == 2 else RunFailed)("the first process has failed; its own line says why")
+    if exit_code:
+        raise (UserError if exit_code == 2 else RunFailed)("the first process has failed; its own line says why")
     return result

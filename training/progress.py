@@ -13,9 +13,9 @@ class Progress:
 
     def __init__(self, arm, start, num_steps):
         self.arm, self.start, self.num_steps = arm, start, num_steps
-        self.began, self.last_line = None, time.monotonic()
-        self.bar, self.silent = None, not is_first()
-        if self.silent:
+        self.start_time, self.last_line = None, time.monotonic()
+        self.bar, self.is_silent = None, not is_first()
+        if self.is_silent:
             return
         if sys.stderr.isatty() and start < num_steps:
             from tqdm import tqdm
@@ -31,22 +31,24 @@ class Progress:
 
     def update(self, step, loss):
         """Reports that ``step`` was reached with this training loss."""
-        if self.silent:
+        if self.is_silent:
             return
         if self.bar:
             self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
             self.bar.update(step - self.bar.n)
             return
         now = time.monotonic()
-        if self.began is None:  # speed is counted from here: the first dispatch compiles
-            self.began, self.start = now, step
+        if self.start_time is None:  # speed is counted from here: the first dispatch compiles
+            self.start_time, self.start = now, step
             return
         if step < self.num_steps and now - self.last_line < SECONDS_BETWEEN_LINES:
             return
         self.last_line = now
-        speed = (step - self.start) / (now - self.began)
-        left = (self.num_steps - step) / speed
-        say(f"{self.arm}: step {step}/{self.num_steps}  loss {loss:.4f}  {speed:.1f} steps/s  {left:.0f} s left")
+        speed = (step - self.start) / (now - self.start_time)
+        seconds_left = (self.num_steps - step) / speed
+        say(
+            f"{self.arm}: step {step}/{self.num_steps}  loss {loss:.4f}  {speed:.1f} steps/s  {seconds_left:.0f} s left"
+        )
 
 
 def say(line):

@@ -35,18 +35,16 @@ def variables(state):
     return {"params": state.params, **state.collections}
 
 
-def with_data(task, data):
+def bind_data(task, data):
     """The task whose functions have its resident arrays at hand and take no argument for them."""
     if task.data is None:
         return task
 
-    def bound(function):
+    def bind(function):
         return lambda *arguments: function(*arguments, data)
 
-    bind = {name: bound(getattr(task, name)) for name in ("evaluate", "probe", "examine")}
-    if task.batch and not task.batch_on_host:
-        bind["batch"] = bound(task.batch)
-    return replace(task, data=None, **bind)
+    task = replace(task, data=None, evaluate=bind(task.evaluate), probe=bind(task.probe), examine=bind(task.examine))
+    return task if task.batch is None or task.batch_on_host else replace(task, batch=bind(task.batch))
 
 
 def init_state(task, seed):
@@ -60,7 +58,7 @@ def init_state(task, seed):
 
 def _zero_sums(task, state):
     def metrics(data):
-        batch = task.batch(0, 0) if task.batch_on_host else with_data(task, data).batch(state.seed, state.step)
+        batch = task.batch(0, 0) if task.batch_on_host else bind_data(task, data).batch(state.seed, state.step)
         # As a step sees it, so that a model that cannot train on so few examples says so before any step.
         batch = jax.tree.map(lambda x: x[: max(1, x.shape[0] // task.accumulate)], batch)
         loss = task.loss(variables(state), batch, {"dropout": key(0, "dropout")})
@@ -69,7 +67,7 @@ def _zero_sums(task, state):
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(metrics, task.data))
 
 
-def without_sums(state):
+def reset_sums(state):
     """The state with its sums at zero, after they were logged; every array stays where it lies."""
     return state._replace(sums=jax.tree.map(lambda x: x * 0, state.sums))
 
@@ -97,10 +95,11 @@ def leaves_by_path(tree, sort=True):
 
 
 def identity(x):
+    """Returns x: one device has nothing to share."""
     return x
 
 
-def train_step(task, shard=identity, reduce=identity, mean=identity, device_index=lambda: 0):
+def train_step(task, shard=identity, add=identity, average=identity, device_index=lambda: 0):
     """Makes (state, batch or None) -> state.
 
     A step whose loss or gradient is not finite changes nothing, its own number included: the state stays at the last
@@ -109,8 +108,8 @@ def train_step(task, shard=identity, reduce=identity, mean=identity, device_inde
 
     Args:
       shard: takes a device's part of the global batch.
-      reduce: adds a pytree of sums over devices.
-      mean: takes the mean of an array over devices, for collections: each has seen its own rows.
+      add: adds a pytree of sums over devices.
+      average: takes the mean of an array over devices, for collections: each has seen its own rows.
       device_index: tells devices apart where each draws random numbers of its own.
     """
 
@@ -118,28 +117,28 @@ def train_step(task, shard=identity, reduce=identity, mean=identity, device_inde
         loss = task.loss({"params": params, **collections}, batch, rngs)
         return loss.sum, loss
 
-    def sums_of(state, collections, batch, dropout_key):
+    def sum_gradients(state, collections, batch, dropout_key):
         """((gradients, Loss), new collections) of a batch or microbatch: sums, not yet divided."""
         gradient = jax.value_and_grad(loss_sum, has_aux=True)
         (_, loss), gradients = gradient(state.params, collections, batch, {"dropout": dropout_key})
         return (gradients, loss._replace(collections={})), {**collections, **loss.collections}
 
-    def accumulated(state, batch, dropout_key):
+    def accumulate_gradients(state, batch, dropout_key):
         """The same, summed over ``task.accumulate`` microbatches, one in memory at a time."""
         count = task.accumulate
         if count == 1:
-            return sums_of(state, state.collections, batch, dropout_key)
+            return sum_gradients(state, state.collections, batch, dropout_key)
         # Microbatch i has rows i, i + count, ...: each device keeps the rows that it has.
         microbatches = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)
 
         def body(carry, indexed):
             sums, collections = carry
             index, microbatch = indexed
-            new, collections = sums_of(state, collections, microbatch, jax.random.fold_in(dropout_key, index))
+            new, collections = sum_gradients(state, collections, microbatch, jax.random.fold_in(dropout_key, index))
             return (jax.tree.map(jnp.add, sums, new), collections), None
 
         one = jax.tree.map(lambda x: x[0], microbatches)
-        shapes, _ = jax.eval_shape(sums_of, state, state.collections, one, dropout_key)
+        shapes, _ = jax.eval_shape(sum_gradients, state, state.collections, one, dropout_key)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         carry, _ = jax.lax.scan(body, (zeros, state.collections), (jnp.arange(count), microbatches))
         return carry
@@ -147,9 +146,9 @@ def train_step(task, shard=identity, reduce=identity, mean=identity, device_inde
     def step(state, batch=None):
         batch = shard(task.batch(state.seed, state.step)) if batch is None else batch
         dropout_key = jax.random.fold_in(key(state.seed, "dropout", state.step), device_index())
-        sums, collections = accumulated(state, batch, dropout_key)
-        gradients, loss = reduce(sums)
-        collections = jax.tree.map(lambda x: mean(x) if jnp.issubdtype(x.dtype, jnp.floating) else x, collections)
+        sums, collections = accumulate_gradients(state, batch, dropout_key)
+        gradients, loss = add(sums)
+        collections = jax.tree.map(lambda x: average(x) if jnp.issubdtype(x.dtype, jnp.floating) else x, collections)
         gradients = jax.tree.map(lambda g: g / loss.weight, gradients)
         norm = optax.tree.norm(gradients)
         updates, optimizer = task.optimizer.update(gradients, state.optimizer, state.params)

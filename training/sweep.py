@@ -17,14 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from training import config as configs
-from training.experiment import UserError
-from training.step import init_state, repeat, train_step, variables, with_data
+from training.experiment import Measurement, UserError
+from training.step import bind_data, init_state, repeat, train_step, variables
 
-FORMS = "FIELD=log(LOW,HIGH), FIELD=uniform(LOW,HIGH) or FIELD=choice(VALUE,...)"
-METHODS = ("random", "grid")
-MOST_NUMBERS_SIDE_BY_SIDE = 8192  # parameters and numbers of a batch of one trial, on a CPU
-TRACER_ERRORS = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError,
-                 jax.errors.TracerIntegerConversionError)  # fmt: skip
+AXIS_FORMS = "FIELD=log(LOW,HIGH), FIELD=uniform(LOW,HIGH) or FIELD=choice(VALUE,...)"
+SAMPLING_METHODS = ("random", "grid")
+MOST_NUMBERS_AT_ONCE = 8192  # parameters and numbers of a batch of one trial, for trials trained at once on a CPU
+TRACER_ERRORS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 class Axis(NamedTuple):
@@ -33,7 +36,7 @@ class Axis(NamedTuple):
     kind: str
     numbers: tuple[float, ...]
 
-    def at(self, fractions):
+    def values_at(self, fractions):
         """The values at fractions in [0, 1] of the axis: evenly spread ones give evenly spread values."""
         if self.kind == "choice":
             last = len(self.numbers) - 1
@@ -51,30 +54,30 @@ def parse(text):
     """
     axes, rest = {}, text.strip()
     while rest:
-        found = re.match(r"([\w.]+)\s*=\s*(log|uniform|choice)\(([^()]*)\)\s*(,\s*(?=\S)|$)", rest)
-        if not found:
-            raise UserError(f"--sweep: {rest!r} is not of the form {FORMS}, joined by commas")
-        path, kind, listed, _ = found.groups()
+        match = re.match(r"([\w.]+)\s*=\s*(log|uniform|choice)\(([^()]*)\)\s*(,\s*(?=\S)|$)", rest)
+        if not match:
+            raise UserError(f"--sweep: {rest!r} is not of the form {AXIS_FORMS}, joined by commas")
+        path, kind, numbers, _ = match.groups()
         if path in axes:
             raise UserError(f"--sweep names {path} twice; give it one axis")
-        axes[path] = _axis(path, kind, listed)
-        rest = rest[found.end() :]
+        axes[path] = _parse_axis(path, kind, numbers)
+        rest = rest[match.end() :]
     if not axes:
-        raise UserError(f"--sweep is empty; give {FORMS}, joined by commas")
+        raise UserError(f"--sweep is empty; give {AXIS_FORMS}, joined by commas")
     return axes
 
 
-def _axis(path, kind, listed):
+def _parse_axis(path, kind, text):
     try:
-        numbers = tuple(float(number) for number in listed.split(","))
+        numbers = tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise UserError(f"--sweep: {path}={kind}({listed}) must list numbers, joined by commas") from None
+        raise UserError(f"--sweep: {path}={kind}({text}) must list numbers, joined by commas") from None
     if not all(map(math.isfinite, numbers)):
-        raise UserError(f"--sweep: {path}={kind}({listed}) must list finite numbers")
+        raise UserError(f"--sweep: {path}={kind}({text}) must list finite numbers")
     if kind != "choice" and (len(numbers) != 2 or numbers[0] >= numbers[1]):
-        raise UserError(f"--sweep: {path}={kind}({listed}) needs two numbers, the lower one first")
+        raise UserError(f"--sweep: {path}={kind}({text}) needs two numbers, the lower one first")
     if kind == "log" and numbers[0] <= 0:
-        raise UserError(f"--sweep: {path}=log({listed}) needs numbers above 0; uniform(LOW,HIGH) takes any")
+        raise UserError(f"--sweep: {path}=log({text}) needs numbers above 0; uniform(LOW,HIGH) takes any")
     return Axis(kind, numbers)
 
 
@@ -93,9 +96,9 @@ def sample(axes, num_trials, seed=0, method="random"):
         raise UserError(f"{num_trials} trials are too few; ask for at least 1")
     if method == "random":
         generator = np.random.default_rng(seed)
-        return {path: axis.at(generator.random(num_trials)) for path, axis in axes.items()}
+        return {path: axis.values_at(generator.random(num_trials)) for path, axis in axes.items()}
     if method != "grid":
-        raise UserError(f"unknown method {method!r}{configs.closest(method, METHODS)}")
+        raise UserError(f"unknown method {method!r}{configs.closest(method, SAMPLING_METHODS)}")
     counts = _grid_counts(axes, num_trials)
     # The middle of each choice's share of [0, 1]; the ends of the other axes, or the middle where one value has to do.
     fractions = [
@@ -103,7 +106,7 @@ def sample(axes, num_trials, seed=0, method="random"):
         for axis, n in zip(axes.values(), counts, strict=True)
     ]
     meshes = np.meshgrid(*fractions, indexing="ij")
-    return {path: axis.at(mesh.ravel()) for (path, axis), mesh in zip(axes.items(), meshes, strict=True)}
+    return {path: axis.values_at(mesh.ravel()) for (path, axis), mesh in zip(axes.items(), meshes, strict=True)}
 
 
 def _grid_counts(axes, num_trials):
@@ -113,10 +116,10 @@ def _grid_counts(axes, num_trials):
         raise UserError(f"a grid of these choices has {math.prod(counts)} trials; ask for at least as many")
     while growing := [i for i, axis in enumerate(axes.values()) if axis.kind != "choice"]:
         smallest = min(growing, key=lambda i: counts[i])
-        grown = [n + (i == smallest) for i, n in enumerate(counts)]
-        if math.prod(grown) > num_trials:
+        larger_counts = [n + (i == smallest) for i, n in enumerate(counts)]
+        if math.prod(larger_counts) > num_trials:
             break
-        counts = grown
+        counts = larger_counts
     return counts
 
 
@@ -135,46 +138,35 @@ def train_trials(make_task, config, values, num_steps, seed=0):
     """Trains all trials at once, in one compiled program, and returns their Trials.
 
     Args:
-      make_task: config -> Task, such as an Experiment's ``task``.
+      make_task: config -> Task, such as the ``make`` of an Arm.
       config: the arm's config; its ``eval_every`` and ``num_steps`` where it has them are those of every trial.
       values: {path: [N]} of float fields.
       seed: of every trial, or [N].
     Raises:
       UserError: an unknown field, a field or an arm that cannot be swept at once, or a trial whose config is refused.
     """
-    return prepared(make_task, config, values, num_steps)(seed)
+    return compile_search(make_task, config, values, num_steps)(seed)
 
 
-def prepared(make_task, config, values, num_steps):
+def compile_search(make_task, config, values, num_steps):
     """Makes seed -> Trials as ``train_trials`` trains them; raises what it raises, before anything is trained."""
-    values = check(config, values)
-    run = program(make_task, config, values, num_steps)
-
-    def train(seed=0):
-        N = len(next(iter(values.values())))
-        return collect(values, jax.device_get(run(values, np.broadcast_to(np.asarray(seed, np.int32), N))))
-
-    return train
+    values = check_values(config, values)
+    train = compile_trials(make_task, config, values, num_steps)
+    num_trials = len(next(iter(values.values())))
+    return lambda seed=0: train(values, np.broadcast_to(np.asarray(seed, np.int32), num_trials))
 
 
-def collect(values, found):
-    """Trials from what a ``program`` returned."""
-    steps_NE, history, diverged = found
-    history = {name: x_NE.T for name, x_NE in history.items()}
-    return Trials(values, steps_NE[0], history, {name: x_EN[-1] for name, x_EN in history.items()}, diverged)
-
-
-def check(config, values):
+def check_values(config, values):
     """The trials' values as float arrays, after each trial's config was made of plain numbers.
 
     Raises:
       UserError: an unknown field, one that is no float, values of unequal lengths, or a trial whose config is refused.
     """
-    known = configs.leaves(config)
+    fields = configs.leaves(config)
     for path in values:
-        if path not in known:
-            raise UserError(f"unknown config field {path!r}{configs.closest(path, known)}")
-        if _hint(config, path) not in (float, float | None):
+        if path not in fields:
+            raise UserError(f"unknown config field {path!r}{configs.closest(path, fields)}")
+        if _type_hint(config, path) not in (float, float | None):
             raise UserError(
                 f"{path} cannot be swept at once: it is no float field, and so shapes the program that trials share. "
                 "Train its variants one after another"
@@ -190,7 +182,7 @@ def check(config, values):
     return values
 
 
-def _hint(config, path):
+def _type_hint(config, path):
     """The type of a leaf field as its dataclass states it."""
     *parents, name = path.split(".")
     for parent in parents:
@@ -198,61 +190,70 @@ def _hint(config, path):
     return get_type_hints(type(config))[name]
 
 
-def program(make_task, config, paths, num_steps, at_once=None):
-    """Compiles ({path: [N]}, seeds [N]) -> (steps [N, E], {metric: [N, E]}, diverged [N]).
+def compile_trials(make_task, config, paths, num_steps, num_at_once=None):
+    """Compiles ({path: [N]}, seeds [N]) -> Trials.
 
     Args:
-      at_once: how many trials run side by side, the others taking turns; by default all on an accelerator, and on a CPU
-        as many as ``side_by_side`` finds worth it.
+      num_at_once: how many trials run at once, the others taking turns; by default all on an accelerator, and on a CPU
+        as many as ``choose_num_at_once`` finds worth it.
     Raises:
       UserError: where a field is not merely computed with but decides what is computed, or the arm trains nothing or
         takes its batches from the host.
     """
-    kept = {"num_steps": num_steps} if "num_steps" in configs.leaves(config) else {}
-    config = configs.override(config, kept)
+    if "num_steps" in configs.leaves(config):
+        config = configs.override(config, {"num_steps": num_steps})
     every = max(getattr(config, "eval_every", num_steps), 1)
     steps_E = np.unique([*range(0, num_steps, every), num_steps]).astype(np.int32)
     counts_E = np.diff(steps_E, prepend=0)
-
-    data = make_task(config).data
+    float_dtype = jnp.zeros(()).dtype
 
     def train(values, seed, data):
-        task = with_data(make_task(configs.override(config, values)), data)
+        task = bind_data(make_task(configs.override(config, values)), data)
         if task.optimizer is None or task.batch_on_host:
             reason = "its batches are made by the host" if task.optimizer else "it trains nothing"
             raise UserError(f"this arm cannot be swept at once: {reason}")
         steps = repeat(train_step(task))
 
-        def stretch(state, step_and_count):
+        def train_and_evaluate(state, step_and_count):
             step, count = step_and_count
             state = steps(state, count)
             sums = task.evaluate(variables(state))
             alive = state.step == step
             return state, {name: jnp.where(alive, total / weight, jnp.nan) for name, (total, weight) in sums.items()}
 
-        state, history = jax.lax.scan(stretch, init_state(task, seed), (steps_E, counts_E))
+        state, history = jax.lax.scan(train_and_evaluate, init_state(task, seed), (steps_E, counts_E))
         finite = jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(state.params)]).all()
-        return jnp.asarray(steps_E), history, (state.step < num_steps) | ~finite
+        return history, (state.step < num_steps) | ~finite
 
-    abstract = jax.ShapeDtypeStruct((), jnp.zeros(()).dtype)
-    _check_traceable(lambda values, data: train(values, 0, data), {path: abstract for path in paths}, data)
-    at_once = at_once or side_by_side(make_task, config)
+    made = make_task(config)
+    if isinstance(made, Measurement):
+        raise UserError("this arm cannot be swept at once: it trains nothing")
+    data = made.data
+    abstract_values = {path: jax.ShapeDtypeStruct((), float_dtype) for path in paths}
+    _check_traceable(lambda values, data: train(values, 0, data), abstract_values, data)
+    num_at_once = num_at_once or choose_num_at_once(make_task, config)
 
+    @jax.jit
     def run(values, seeds, data):
-        trials = ({path: jnp.asarray(x, abstract.dtype) for path, x in values.items()}, jnp.asarray(seeds))
-        if at_once >= len(seeds):
+        trials = ({path: jnp.asarray(x, float_dtype) for path, x in values.items()}, jnp.asarray(seeds))
+        if num_at_once >= len(seeds):
             return jax.vmap(train, (0, 0, None))(*trials, data)
-        return jax.lax.map(lambda trial: train(*trial, data), trials, batch_size=at_once if at_once > 1 else None)
+        batch_size = num_at_once if num_at_once > 1 else None
+        return jax.lax.map(lambda trial: train(*trial, data), trials, batch_size=batch_size)
 
-    compiled = jax.jit(run)
-    return lambda values, seeds: compiled(values, seeds, data)
+    def train_all(values, seeds):
+        history, diverged_N = jax.device_get(run(values, seeds, data))
+        history = {name: x_NE.T for name, x_NE in history.items()}
+        return Trials(values, steps_E, history, {name: x_EN[-1] for name, x_EN in history.items()}, diverged_N)
+
+    return train_all
 
 
-def side_by_side(make_task, config):
-    """How many trials of a config are best run side by side: all of them, or one after another within the program.
+def choose_num_at_once(make_task, config):
+    """How many trials of a config are best run at once: all of them, or one after another within the program.
 
-    On two CPU cores MLPs of 160, 640 and 2,600 parameters trained 4, 3 and 1.4 times as many trials a second side by
-    side; a Transformer on batches of 12,800 tokens and targets was 1.6 times faster in turns, which keep to the caches.
+    On two CPU cores MLPs of 160, 640 and 2,600 parameters trained 4, 3 and 1.4 times as many trials a second at once; a
+    Transformer on batches of 12,800 tokens and targets was 1.6 times faster in turns, which keep to the caches.
     """
     if jax.default_backend() != "cpu":
         return math.inf
@@ -260,10 +261,10 @@ def side_by_side(make_task, config):
     task = make_task(config)
 
     def numbers(data):
-        return init_state(task, 0).params, with_data(task, data).batch(0, 0)
+        return init_state(task, 0).params, bind_data(task, data).batch(0, 0)
 
     size = sum(x.size for x in jax.tree.leaves(jax.eval_shape(numbers, task.data)))
-    return math.inf if size <= MOST_NUMBERS_SIDE_BY_SIDE else 1
+    return math.inf if size <= MOST_NUMBERS_AT_ONCE else 1
 
 
 def _check_traceable(train, abstract, data):
@@ -300,9 +301,7 @@ def best_so_far(losses_N):
     N = len(sorted_N)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, N + 1)))])
     n, i = np.arange(1, N + 1)[:, None], np.arange(1, N + 1)[None, :]
-    left = np.maximum(N - i - (n - 1), 0)  # where i is too late to be the best of n, the weight is set to 0 below
-    log_weights = (
-        log_factorial[N - i] - log_factorial[n - 1] - log_factorial[left]
-        - (log_factorial[N] - log_factorial[n] - log_factorial[N - n])
-    )  # fmt: skip
+    others = np.maximum(N - i - (n - 1), 0)  # where i is too late to be the best of n, the weight is set to 0 below
+    log_chances = log_factorial[N - i] - log_factorial[n - 1] - log_factorial[others]  # C(N-i, n-1)
+    log_weights = log_chances - (log_factorial[N] - log_factorial[n] - log_factorial[N - n])
     return np.where(i <= N - n + 1, np.exp(log_weights), 0.0) @ sorted_N

@@ -7,17 +7,17 @@ from data import tfds_builders
 
 
 def main():
-    """Reads the command line and prepares; a user's mistake ends with one line and exit code 2."""
+    """Reads the command line and prepares the data set; after a user's mistake, prints one line and returns 2."""
     parser = argparse.ArgumentParser(prog="python -m data.tfds_builders", description=__doc__.split(":")[0] + ".")
-    parser.add_argument("name", help=", ".join(tfds_builders.names()))
-    parser.add_argument("local_copy", help="the folder with its files")
+    parser.add_argument("name", help=f"the data set: {', '.join(tfds_builders.names())}")
+    parser.add_argument("local_copy", help="the folder with the data set's files")
     parser.add_argument(
         "--data_dir",
-        help="where TFDS data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets",
+        help="the folder in which TFDS data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets",
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        print(tfds_builders.prepare(given.name, given.local_copy, given.data_dir))
+        print(tfds_builders.prepare(arguments.name, arguments.local_copy, arguments.data_dir))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

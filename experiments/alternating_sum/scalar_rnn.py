@@ -11,9 +11,9 @@ ACTIVATIONS = {"linear": lambda z: z, "sigmoid": nn.sigmoid}
 
 
 class ScalarRNN(nn.Module):
-    """h_t = f(w_in x_t + w_rec h_{t-1} + b_h) from h_0 = 0, logit w_out h_T + b_out; without biases, both are absent.
+    """h_t = f(w_in x_t + w_rec h_{t-1} + b_h) from h_0 = 0, logit w_out h_T + b_out (Elman 1990).
 
-    ``activation`` f is linear or sigmoid; raises ValueError for another.
+    ``activation`` f is linear or sigmoid; raises ValueError for another. Without ``biases`` both are absent.
     """
 
     activation: str = "linear"
@@ -24,11 +24,11 @@ class ScalarRNN(nn.Module):
         """Logits [B]; before a sequence has started, its state stays 0."""
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation={self.activation!r} is not one of {', '.join(ACTIVATIONS)}")
-        w_in, w_rec, w_out = (self.param(n, nn.initializers.normal(0.5), ()) for n in ("w_in", "w_rec", "w_out"))
-        b_h, b_out = (self.param(n, nn.initializers.zeros, ()) if self.biases else 0.0 for n in ("b_h", "b_out"))
+        w_in, w_rec, w_out = (self.param(name, nn.initializers.normal(0.5), ()) for name in ("w_in", "w_rec", "w_out"))
+        b_h, b_out = (self.param(name, nn.initializers.zeros, ()) if self.biases else 0.0 for name in ("b_h", "b_out"))
 
-        def step(h_B, at_t):
-            x_B, started_B = at_t
+        def step(h_B, inputs):
+            x_B, started_B = inputs
             h_B = ACTIVATIONS[self.activation](w_in * x_B + w_rec * h_B + b_h)
             return jnp.where(started_B, h_B, 0.0), None
 

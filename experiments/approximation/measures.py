@@ -1,101 +1,109 @@
-"""What networks of ReLUs or without activation functions can compute, in float64: errors, pieces, constructions.
+"""What claims and figures read off a trained arm. A measure returns one number a seed [S] unless it says otherwise.
 
-Axis letters: B points, D inputs, F features.
+Networks are found by their place in ``result.model``. Axes: S seeds, W widths, M targets, N draws.
 """
-
-from itertools import product
 
 import numpy as np
 
-from experiments.approximation import tent
-from experiments.approximation.side_by_side import gaussian_params
-from models.mlp import MLP, linear_map
+from experiments.approximation.networks import TRAINABLE, WIDE_DEEP, WIDE_LAYER, WIDTHS
+from experiments.approximation.targets import TARGETS, points_on_interval
+from reporting.ranks import rank_correlation
 
 
-def least_squares_error(features, y):
-    """The least share of y's variance that a linear function of the features, with a constant, leaves unexplained."""
-    design = np.hstack([features, np.ones((len(features), 1))])
-    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    return np.mean(np.square(residual)) / np.var(y)
+def unexplained_share(network, reduce=np.min):
+    """Makes a measure: the share of variance that a network leaves unexplained, the best of its draws by default."""
+
+    def measure(result):
+        return reduce(result.examined["unexplained"][:, list(result.model).index(network), 0], axis=-1)
+
+    return measure
 
 
-def apply(params, x, activation=lambda z: np.maximum(z, 0)):
-    """The outputs [B, F] of an MLP in numpy's float64, from its definition."""
-    for number in range(len(params)):
-        x = x if number == 0 else activation(x)
-        x = x @ params[f"layer_{number}"]["kernel"] + params[f"layer_{number}"]["bias"]
-    return x
+def error_over_least_squares(kind, reduce):
+    """Makes a measure: the errors of networks of a kind over that of least squares, reduced over depths and draws."""
+
+    def measure(result):
+        places = [place for place, name in enumerate(result.model) if name.startswith(kind)]
+        errors_SKN = result.examined["unexplained"][:, places, 0]
+        return reduce(errors_SKN / result.examined["floor"][:, None, None], axis=(1, 2))
+
+    return measure
 
 
-def factorisation_error(networks, inputs):
-    """How far deep linear networks of random weights are from the one affine map that their product is."""
-    generator, errors = np.random.default_rng(0), []
-    for network in networks:
-        params, x = gaussian_params(network, inputs, generator.standard_normal), generator.normal(size=(64, inputs))
-        W, b = linear_map(params)
-        errors.append(np.abs(apply(params, x, lambda z: z) - (x @ W + b)).max())
-    return max(errors)
+def error_over_floor(network, floor):
+    """Makes a measure: a network's error, best of the draws, over what "linear" or "quadratic" least squares leaves."""
+
+    def measure(result):
+        return unexplained_share(network)(result) / result.examined["floors"][:, ("linear", "quadratic").index(floor)]
+
+    return measure
 
 
-def count_pieces(x, y):
-    """Linear pieces of a piecewise linear function with values y at increasing x that include all of its bends."""
-    slopes = np.diff(y) / np.diff(x)
-    return 1 + np.count_nonzero(np.abs(np.diff(slopes)) > 1e-6 * np.abs(slopes).max())
+def relative_rmse(result, target):
+    """[S, W]: the best draw's error on the test grid, as a root mean square over the target's deviation."""
+    errors_SWN = result.examined["unexplained_in_test"][:, :, list(TARGETS).index(target)]
+    return np.sqrt(errors_SWN.min(-1))
 
 
-def pieces_of_one_layer(width, generator):
-    """Linear pieces on [0, 1] of a random ReLU network with one hidden layer."""
-    params = gaussian_params(MLP((width, 1)), 1, generator.standard_normal)
-    bends = -params["layer_0"]["bias"] / params["layer_0"]["kernel"][0]
-    x = np.unique([0.0, 1.0, *bends[(bends > 0) & (bends < 1)]])
-    return count_pieces(x, apply(params, x[:, None])[:, 0])
+def slope_in_width(target):
+    """Makes a measure: the slope of log error against log width: error ~ width^slope."""
+
+    def measure(result):
+        return np.polyfit(np.log(WIDTHS), np.log(relative_rmse(result, target)).T, 1)[0]
+
+    return measure
 
 
-def error_with_one_unit_less(k):
-    """The least RMSE to the k-fold tent of one layer of 2^k - 1 ReLUs, bent where it must be, facing left or right."""
-    bends, x = np.arange(1, 2**k) / 2**k, np.linspace(0, 1, 2 ** (k + 3) + 1)
-    y, errors = tent.composed_tent(x, k), []
-    for faces in product((1, -1), repeat=len(bends)):
-        design = np.hstack([np.maximum(np.array(faces) * (x[:, None] - bends), 0), np.ones((len(x), 1))])
-        residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-        errors.append(np.sqrt(np.mean(np.square(residual))))
-    return min(errors)
+def rank_correlation_with_width(result):
+    """Spearman's correlation of error and width, the greatest over targets: -1 where every doubling helps."""
+    correlations = [
+        [rank_correlation(errors_W, WIDTHS) for errors_W in relative_rmse(result, target)] for target in TARGETS
+    ]
+    return np.max(correlations, axis=0)
 
 
-def interpolation_rmse(target, width):
-    """RMSE on [-1, 1] of a layer of ``width`` ReLUs that meets the target at its ends and at equally spaced bends."""
-    nodes, x = np.linspace(-1, 1, width + 1), np.linspace(-1, 1, 40 * width, endpoint=False) + 1 / (40 * width)
-    return np.sqrt(np.mean(np.square(np.interp(x, nodes, target(nodes)) - target(x))))
+def widest_over_narrowest(target):
+    """Makes a measure: the error of the widest network over that of the narrowest."""
+
+    def measure(result):
+        errors_SW = relative_rmse(result, target)
+        return errors_SW[:, -1] / errors_SW[:, 0]
+
+    return measure
 
 
-def interpolation_slopes(targets):
-    """Slope of log error against log width, for each target, of ReLU networks that interpolate it."""
-    widths = np.array([64, 128, 256, 512])
-    errors = [[interpolation_rmse(target, width) for width in widths] for target in targets]
-    return np.polyfit(np.log(widths), np.log(errors).T, 1)[0]
+def jump_error_at_zero(result):
+    """The least uniform error of a continuous function to the jump, max(|f(0)|, |f(0) - 1|), over all networks."""
+    points, number = points_on_interval(result.config.batch_size, TARGETS.values()), list(TARGETS).index("jump")
+    f_0 = result.examined["at_zero"][:, :, number] * points.deviation[number] + points.mean[number]
+    return np.maximum(np.abs(f_0), np.abs(f_0 - 1)).min((1, 2))
 
 
-def measure_tents(k_max):
-    """What is exact about the composed tent maps of 1 to k_max folds, each the worst over all sizes tried.
+def pieces_over_power(reduce):
+    """Makes a measure: the number of linear pieces of the constructed k-fold tents over 2^k, reduced over k."""
 
-    Returns:
-      {"deep_error", "shallow_error": of the constructions in many layers and in one; "pieces" [k_max]: linear pieces of
-      the deep ones; "pieces_over_bound": of random layers, most over width + 1; "error_with_one_unit_less": the least}.
-    """
-    generator = np.random.default_rng(0)
-    deep, shallow, pieces = [], [], []
-    for k in range(1, k_max + 1):
-        x = np.arange(2 ** (k + 2) + 1) / 2 ** (k + 2)
-        y = tent.composed_tent(x, k)
-        of_deep, of_shallow = (apply(make(k), x[:, None])[:, 0] for make in (tent.deep_params, tent.shallow_params))
-        deep.append(np.abs(of_deep - y).max())
-        shallow.append(np.abs(of_shallow - y).max())
-        pieces.append(count_pieces(x, of_deep))
-    most = [max(pieces_of_one_layer(width, generator) for _ in range(20)) / (width + 1) for width in (1, 3, 15)]
-    return {
-        "deep_error": max(deep),
-        "shallow_error": max(shallow),
-        "pieces": np.array(pieces),
-        "pieces_over_bound": max(most),
-        "error_with_one_unit_less": min(error_with_one_unit_less(k) for k in (1, 2, 3)),
-    }
+    def measure(result):
+        pieces = result.examined["pieces"]
+        return reduce(pieces / 2.0 ** np.arange(1, pieces.shape[1] + 1), axis=1)
+
+    return measure
+
+
+def deep_over_one_layer(result):
+    """The error of the wide deep network over that of one layer of as many parameters, best of the draws each."""
+    return unexplained_share(WIDE_DEEP)(result) / unexplained_share(WIDE_LAYER)(result)
+
+
+def worst_trainable(result):
+    """The error of the worst network whose layers all train, mean over draws."""
+    return np.max([unexplained_share(name, np.mean)(result) for name in TRAINABLE], axis=0)
+
+
+def first_layer_moved(networks, reduce):
+    """Makes a measure: the largest change of a parameter in a network's first layer, reduced over networks."""
+
+    def measure(result):
+        places = [list(result.model).index(name) for name in networks]
+        return reduce(result.examined["first_layer_moved"][:, places], axis=1)
+
+    return measure

@@ -33,16 +33,16 @@ def deep_params(k, dtype=np.float64):
     }
 
 
-def shallow_params(k, dtype=np.float64):
-    """Parameters of a ReLU network with one hidden layer of 2^k units that computes the same on [0, 1].
+def shallow_params(k):
+    """Parameters of a ReLU network with one hidden layer of 2^k units that computes the k-fold tent map on [0, 1].
 
-    A piece more needs a unit more: one for each of the 2^k - 1 places where the slope changes, and one, here with its
-    bend at 0, for the slope of the first piece.
+    Each of the 2^k - 1 places where the slope changes takes a unit. One more, here with its bend at 0, makes the slope
+    of the first piece.
     """
     bends = np.arange(2**k) / 2**k
     changes = 2.0 ** (k + 1) * (-1.0) ** np.arange(2**k)
     changes[0] = 2.0**k
     return {
-        "layer_0": {"kernel": np.ones((1, 2**k), dtype), "bias": (-bends).astype(dtype)},
-        "layer_1": {"kernel": changes[:, None].astype(dtype), "bias": np.zeros(1, dtype)},
+        "layer_0": {"kernel": np.ones((1, 2**k)), "bias": -bends},
+        "layer_1": {"kernel": changes[:, None], "bias": np.zeros(1)},
     }

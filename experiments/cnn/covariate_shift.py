@@ -6,6 +6,42 @@ Measured as Santurkar et al. 2018 define it ("How does batch normalization help 
 import jax
 import jax.numpy as jnp
 
+from experiments.cnn.classifier import cross_entropy
+from experiments.cnn.networks import SHIFT_CHANNELS
+
+NUM_IMAGES = 100  # training images by which the shift is measured
+NUM_CONVOLUTIONS = len(SHIFT_CHANNELS)
+LAYERS = (*(f"convolution_{number}" for number in range(NUM_CONVOLUTIONS)), "linear")  # whose gradients are compared
+DEPTHS = {"linear": NUM_CONVOLUTIONS} | {
+    f"{kind}_{number}": number for kind in ("convolution", "norm") for number in range(NUM_CONVOLUTIONS)
+}
+
+
+def measure_shift(ensemble, learning_rate, variables, data):
+    """The covariate shift of an Ensemble's networks, of ``networks.shift_networks``, in one draw.
+
+    It is that of the step of training that NUM_IMAGES training images would be: plain gradient descent, which carries
+    nothing from step to step but the parameters.
+
+    Returns:
+      {"NETWORK/QUANTITY": array}, the quantities of ``internal_covariate_shift``.
+    """
+    images, labels = data["train_images"][:NUM_IMAGES], data["train_labels"][:NUM_IMAGES]
+
+    def of_member(model, member_variables, settings):
+        def loss(params):
+            logits, _ = ensemble.apply(model, member_variables | {"params": params}, images, settings, train=True)
+            return cross_entropy(logits, labels).mean()
+
+        return internal_covariate_shift(loss, member_variables["params"], DEPTHS, LAYERS, learning_rate)
+
+    (by_quantity,) = ensemble.map_members(of_member, variables).values()
+    return {
+        f"{name}/{quantity}": values[number]
+        for number, name in enumerate(ensemble.networks)
+        for quantity, values in by_quantity.items()
+    }
+
 
 def internal_covariate_shift(loss, params, depths, layers, learning_rate):
     """What one step of gradient descent in the earlier layers does to each layer's gradient.
@@ -15,22 +51,21 @@ def internal_covariate_shift(loss, params, depths, layers, learning_rate):
 
     Args:
       loss: params {name: pytree} -> the loss of one batch, the same for G and G'.
-      depths: {name: depth} of all of ``params``, from the input on; what lies at a lesser depth is earlier.
+      depths: {name: depth} of all of ``params``, counted from the input on; what lies at a lesser depth is earlier.
       layers: the names whose gradients are compared.
-      learning_rate: of the step.
+      learning_rate: learning rate of the step.
     Returns:
-      {"shift": |G - G'|, "relative_shift": that over |G|, "cosine": of the angle between G and G'}, each [layers], and
-      "loss" before the step.
-      Of a layer before which nothing lies they are 0, 0 and 1.
+      {"shift": |G - G'|, "relative_shift": |G - G'| / |G|, "cosine": cosine of the angle between G and G'}, each
+      [layers], and the "loss" before the step. In a layer before which nothing lies they are 0, 0 and 1.
     """
     gradient = jax.value_and_grad(loss)
 
-    def compared(before, numbers):
+    def compare(before, layer):
         # One compiled gradient for all: how deep the step has reached is an argument. First comes G itself, by no step.
-        number, depth = numbers
+        number, depth = layer
         mixed = {
             name: jax.tree.map(
-                lambda p, g, here=depths[name] < depth: jnp.where(here, p - learning_rate * g, p),
+                lambda p, g, is_earlier=depths[name] < depth: jnp.where(is_earlier, p - learning_rate * g, p),
                 params[name],
                 before[name],
             )
@@ -38,15 +73,16 @@ def internal_covariate_shift(loss, params, depths, layers, learning_rate):
         }
         value, after = gradient(mixed)
         products = []
-        for layer in layers:
-            a, b = (jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree[layer])]) for tree in (before, after))
+        for name in layers:
+            a, b = (jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree[name])]) for tree in (before, after))
             products.append(jnp.stack([a @ a, a @ b, b @ b, (a - b) @ (a - b)]))
         before = jax.tree.map(lambda g, new: jnp.where(depth < 0, new, g), before, after)
         return before, (value, jnp.stack(products)[number])
 
-    reached = jnp.array([-1, *(depths[layer] for layer in layers)])
     numbers = jnp.array([0, *range(len(layers))])
-    _, (values, products) = jax.lax.scan(compared, jax.tree.map(jnp.zeros_like, params), (numbers, reached))
+    reached_depths = jnp.array([-1, *(depths[layer] for layer in layers)])
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    _, (values, products) = jax.lax.scan(compare, zeros, (numbers, reached_depths))
     aa, ab, bb, difference = products[1:].T
     return {
         "shift": jnp.sqrt(difference),

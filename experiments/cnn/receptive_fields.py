@@ -1,4 +1,7 @@
-"""Receptive fields of convolutional networks: by the formula, as gradients show them, and what widens them."""
+"""Receptive fields of convolutional networks: by the formula, as gradients show them, and what widens them.
+
+A single field is measured in ``models.receptive_field``.
+"""
 
 import functools
 from collections.abc import Mapping
@@ -11,37 +14,39 @@ from models.cnn import CNN
 from models.receptive_field import extent, measured_field
 from models.summary import layers
 
-IMAGE_SHAPE = (24, 24, 1)  # of the networks that differ in one thing
-BASE = {"image_shape": IMAGE_SHAPE, "channels": (2, 2), "pool": 1, "norm": "none", "layout": "BHWC"}
-WIDENING = {
+# A network, and what is changed in it: what widens a receptive field, and what does not.
+BASE = {"image_shape": (24, 24, 1), "channels": (2, 2), "pool": 1, "norm": "none", "layout": "BHWC"}
+WIDENING_CHANGES = {
     "a larger kernel": {"kernel_size": 5},
     "a further layer": {"channels": (2, 2, 2)},
     "stride": {"stride": 2},
     "pooling": {"pool": 2},
 }
-OTHERS = {
+OTHER_CHANGES = {
     "more channels": {"channels": (8, 8)},
     "another activation": {"activation": "tanh"},
     "batch normalisation": {"norm": "batch"},
 }
 
 
-def shapes_of(model):
-    """The model's variables, as shapes."""
+def variable_shapes(model):
+    """The shapes of a model's variables."""
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, *model.image_shape)))
 
 
-def table(model):
-    """The layers of a model of images, for one image: see ``models.summary.layers``."""
-    return layers(model, shapes_of(model), (jax.ShapeDtypeStruct((1, *model.image_shape), np.float32),))
+def layers_of_one_image(model):
+    """The layers of a model of images, with the operations of one image: see ``models.summary.layers``."""
+    return layers(model, variable_shapes(model), (jax.ShapeDtypeStruct((1, *model.image_shape), np.float32),))
 
 
-def fields(model, names, num_images=100):
-    """(by formula, as measured) pixels of a side that a unit of each of these layers sees, [layers] each."""
+def compare_fields(model, names, num_images=100):
+    """The receptive fields of the layers of these names, in pixels of a side: (by formula, as measured) [layers]."""
     generator = np.random.default_rng(0)
-    variables = jax.tree.map(lambda leaf: generator.uniform(0.1, 1, leaf.shape).astype(np.float32), shapes_of(model))
+    variables = jax.tree.map(
+        lambda leaf: generator.uniform(0.1, 1, leaf.shape).astype(np.float32), variable_shapes(model)
+    )
     params = jax.tree.map(lambda leaf: generator.normal(size=leaf.shape).astype(np.float32), variables["params"])
-    by_path = {layer.path: layer.receptive_field for layer in table(model)}
+    by_path = {layer.path: layer.receptive_field for layer in layers_of_one_image(model)}
 
     def features(images, name):
         _, captured = model.apply(
@@ -61,25 +66,26 @@ def fields(model, names, num_images=100):
 
 @functools.cache
 def measure_fields() -> Mapping[str, np.ndarray]:
-    """What widens a receptive field and what does not, and the fields of the table model; no seed is in it.
+    """The receptive fields of the table model and of networks that differ in one thing; they depend on no seed.
 
-    "table/formula" and "table/measured" are those of the convolutions and poolings of the default ``models.cnn.CNN``,
-    "variants/formula" and "variants/measured" those of the last activation or pooling of the base, of what widens and
-    of the others.
+    "table/formula" and "table/measured" are those of the convolutions and poolings of the table model, which is the
+    default ``models.cnn.CNN``; "variants/formula" and "variants/measured" those of the last activation or pooling of
+    BASE, of BASE with each of WIDENING_CHANGES and with each of OTHER_CHANGES, in that order. "parameters" and "macs"
+    are the numbers of parameters and of multiply-adds of the table model's layers.
     """
     model = CNN(layout="BHWC")
-    of_table = fields(model, ("convolution_0", "pool_0", "convolution_1", "pool_1"))
-    of_variants = []
-    for change in ({}, *WIDENING.values(), *OTHERS.values()):
+    table_formula, table_measured = compare_fields(model, ("convolution_0", "pool_0", "convolution_1", "pool_1"))
+    variants = []
+    for change in ({}, *WIDENING_CHANGES.values(), *OTHER_CHANGES.values()):
         variant = CNN(**BASE | change)
         kind = "pool" if variant.pool > 1 else "activation"
-        of_variants.append(fields(variant, (f"{kind}_{len(variant.channels) - 1}",)))
-    formula, measured = np.concatenate(of_variants, axis=1)
+        variants.append(compare_fields(variant, (f"{kind}_{len(variant.channels) - 1}",)))
+    variants_formula, variants_measured = np.concatenate(variants, axis=1)
     return {
-        "table/formula": of_table[0],
-        "table/measured": of_table[1],
-        "variants/formula": formula,
-        "variants/measured": measured,
-        "parameters": np.array([layer.parameters for layer in table(model)]),
-        "macs": np.array([layer.macs for layer in table(model)]),
+        "table/formula": table_formula,
+        "table/measured": table_measured,
+        "variants/formula": variants_formula,
+        "variants/measured": variants_measured,
+        "parameters": np.array([layer.parameters for layer in layers_of_one_image(model)]),
+        "macs": np.array([layer.macs for layer in layers_of_one_image(model)]),
     }

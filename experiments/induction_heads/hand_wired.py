@@ -34,11 +34,16 @@ def induction_config(vocab_size, context_length, dtype="float32"):
         context_length=context_length,
         num_layers=2,
         num_heads=1,
-        d_model=2 * vocab_size + context_length,
+        d_model=stream_width(vocab_size, context_length),
         head_width=max(vocab_size, context_length),
         positions="learned",
         dtype=dtype,
     )
+
+
+def stream_width(vocab_size, context_length):
+    """D of the construction: the three blocks of the stream."""
+    return 2 * vocab_size + context_length
 
 
 def induction_params(config):
@@ -49,13 +54,13 @@ def induction_params(config):
     sharp = MATCH_SCORE * C**0.5
 
     def reads(block, size, shift=0, scale=1.0):
-        """[D, 1, C] that maps unit vector i of a block to channel i + shift, where there is one."""
+        """A kernel [D, 1, C] that maps unit vector i of a block to channel i + shift, where there is one."""
         kernel, i = np.zeros((D, 1, C), dtype), np.arange(min(size, C - shift))
         kernel[block + i, 0, i + shift] = scale
         return {"kernel": kernel}
 
     def writes(block, scale):
-        """[1, C, D] that maps channel v to unit vector v of a block of V."""
+        """A kernel [1, C, D] that maps channel v to unit vector v of a block of V."""
         kernel, v = np.zeros((1, C, D), dtype), np.arange(V)
         kernel[0, v, block + v] = scale
         return {"kernel": kernel}

@@ -7,6 +7,8 @@ Axes: B sequences, T tokens.
 
 import numpy as np
 
+REPEATED_NGRAM_LENGTH = 4  # tokens of the n-grams whose repetition is measured
+
 
 def distinct_ngrams(tokens_BT, n):
     """Distinct n-grams over all n-grams, none of which crosses sequences (Li et al. 2016, section 5).

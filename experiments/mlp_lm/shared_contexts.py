@@ -9,6 +9,28 @@ Axes: M tokens that are compared, V vocabulary, D width.
 
 import numpy as np
 
+NUM_COMPARED_WORDS = 500  # words, the most frequent ones
+SHOWN_NEIGHBOURS = 5  # nearest neighbours that are kept for the report
+
+
+def measure_neighbours(embedding_VD, train_N, vocab_size):
+    """How alike frequent words and their nearest neighbours by embedding are used, and how alike unrelated words.
+
+    Returns a dict: ``neighbour_rank`` and ``random_rank``, mean `overlap_ranks` of the nearest neighbour and of another
+    word drawn at random; ``compared`` [M], the words; ``neighbours`` [M, SHOWN_NEIGHBOURS], their nearest.
+    """
+    counts_V = np.bincount(train_N, minlength=vocab_size)
+    compared_M = np.argsort(-counts_V, kind="stable")[: min(NUM_COMPARED_WORDS, np.count_nonzero(counts_V))]
+    overlap_MM = next_token_overlap(train_N, compared_M, vocab_size)
+    nearest_MM = neighbours(np.asarray(embedding_VD, np.float64)[compared_M])
+    random_M1 = np.random.default_rng(0).integers(0, nearest_MM.shape[1], (len(nearest_MM), 1))
+    return {
+        "neighbour_rank": overlap_ranks(overlap_MM, nearest_MM[:, :1]).mean(),
+        "random_rank": overlap_ranks(overlap_MM, np.take_along_axis(nearest_MM, random_M1, 1)).mean(),
+        "compared": compared_M,
+        "neighbours": compared_M[nearest_MM[:, :SHOWN_NEIGHBOURS]],
+    }
+
 
 def next_token_overlap(text_N, compared_M, vocab_size):
     """Bhattacharyya coefficients [M, M] of what follows each token in a text; 0 for a token that nothing follows."""

@@ -9,28 +9,32 @@ Axes: B sequences, T tokens, W window (n-1 tokens), D width of an embedding, F h
 from dataclasses import dataclass
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from models.decoding import Decoder
 from models.mlp import activation_function
 from models.site import Site
 
+PROMPT_TOKENS = 8  # tokens that are written after each prompt
+
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """Raises ValueError for a size below 1, an unknown activation and padding that is no token."""
+    """Shapes and kinds of a window model's parts; raises ValueError where they make no model."""
 
     vocab_size: int
     order: int = 4  # n: a token is predicted from the n-1 before it
     d_embed: int = 64
     d_hidden: int = 128
-    num_hidden: int = 1  # hidden layers
+    num_hidden: int = 1  # number of hidden layers
     activation: str = "tanh"  # a name in models.mlp.ACTIVATIONS
     direct: bool = False  # connections from the embeddings to the logits
     layernorm: bool = False  # before each activation
     residual: bool = False  # around each hidden layer but the first, which changes the width
-    dropout: float = 0.0  # of the embeddings and the hidden layers
-    embed_scale: float = 0.1  # deviation of the embeddings at the start
+    dropout: float = 0.0  # rate on the embeddings and the hidden layers
+    embed_scale: float = 0.1  # standard deviation of the embeddings at the start
     padding: int = 0  # the token that stands before the first one
 
     def __post_init__(self):
@@ -53,9 +57,9 @@ class WindowConfig:
 class WindowLM(nn.Module):
     """y = b + U h + W x, with h = tanh(d + H x) and x the embeddings side by side (Bengio et al. 2003, equation 1).
 
-    W is there where ``direct``; further hidden layers, LayerNorm (Ba et al. 2016) and residual connections
-    (He et al. 2016) as the config says. Maps windows [..., W] of ids to logits [..., V]; raises ValueError for windows
-    of another length. Sites: embed [..., W, D], hidden_i [..., F].
+    W is there where the config's ``direct`` is true; the config also says how many hidden layers there are, and whether
+    they have LayerNorm (Ba et al. 2016) and residual connections (He et al. 2016). Maps windows [..., W] of ids to
+    logits [..., V]; raises ValueError for windows of another length. Sites: embed [..., W, D], hidden_i [..., F].
     """
 
     config: WindowConfig
@@ -64,8 +68,8 @@ class WindowLM(nn.Module):
     def __call__(self, tokens_BW, deterministic=True):
         c = self.config
         if tokens_BW.shape[-1] != c.window:
-            found = tokens_BW.shape[-1]
-            raise ValueError(f"a model of order {c.order} reads windows of {c.window} tokens, not {found}")
+            length = tokens_BW.shape[-1]
+            raise ValueError(f"a model of order {c.order} reads windows of {c.window} tokens, not {length}")
 
         def drop(x):
             return nn.Dropout(c.dropout)(x, deterministic=deterministic) if c.dropout else x
@@ -107,3 +111,19 @@ def decoder(module):
         return module.apply(variables, last_BW), last_BW
 
     return Decoder(start, advance, None, config.window)
+
+
+def prompt_errors(module, decoder, variables, text_N):
+    """How many of PROMPT_TOKENS greedy tokens differ from whole windows', [4]: prompts of 1, n-1, n and n+1 tokens."""
+    config, apply, advance = module.config, jax.jit(module.apply), jax.jit(decoder.advance)
+    errors = []
+    for length in (1, config.window, config.order, config.order + 1):
+        prompt_T = text_N[:length].astype(np.int32)
+        text, written = [config.padding] * config.window + prompt_T.tolist(), []
+        logits_BV, cache = advance(variables, decoder.start(1), prompt_T[None])
+        for _ in range(PROMPT_TOKENS):
+            text.append(int(apply(variables, np.array(text[-config.window :])).argmax()))
+            written.append(int(logits_BV[0].argmax()))
+            logits_BV, cache = advance(variables, cache, np.array([written[-1:]]))
+        errors.append(sum(a != b for a, b in zip(written, text[-PROMPT_TOKENS:], strict=True)))
+    return np.array(errors)

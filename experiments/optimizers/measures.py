@@ -1,6 +1,6 @@
-"""What optimisers, initialisations and dropout do, measured: steps, rates of convergence, variances.
+"""What momentum, Adam, Xavier initialisation and dropout do, measured: rates of convergence, steps, variances.
 
-Axes: P parameters, T steps, G parameters with gradients of different scales, N trials or rows.
+Axes: M methods, K condition numbers, P parameters, T steps, G parameters with gradients of different scales.
 """
 
 from functools import partial
@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from reporting.ranks import rank_correlation
+from training.optimizer import SGDConfig, sgd
+
 METHODS = ("gradient descent", "heavy ball", "Nesterov")
+CONDITIONS = (10.0, 100.0, 1000.0)  # condition numbers of the quadratics
+SHOWN_CONDITION = 100.0  # the condition number whose distances are kept, for a figure
+LAYERS = ((784, 10), (50, 1000), (300, 300))  # (fan_in, fan_out) of the kernels that Xavier's initialisation draws
+DROPOUT_RATES = (0.1, 0.3, 0.5, 0.8)
 
 
 def trajectory(optimizer, gradient, start_P, num_steps):
@@ -51,59 +58,37 @@ def fitted_rate(distance_T):
     return np.exp(np.polyfit(steps, np.log(distance_T[steps]), 1)[0])
 
 
-def recorded_errors(recorded, make):
-    """The largest difference [C] of parameters from recorded trajectories of SGD, for C combinations of flags.
+def measure_convergence(basis_PP, start_P, num_steps):
+    """How METHODS converge on quadratics 1/2 x^T A x of several CONDITIONS, in float64.
 
     Args:
-      recorded: {"matrix", "offset": of the loss sum(log cosh(matrix @ x - offset)); "start_P"; "flags_C5": momentum,
-        dampening, weight decay, nesterov, maximize; "trajectories_CKP" at steps "steps_K"}.
-      make: ((momentum, dampening, weight decay), nesterov, maximize) -> optimizer.
-    """
-    matrix, offset = recorded["matrix"], recorded["offset"]
-    rows_C5, steps_K, recorded_CKP = (recorded[name] for name in ("flags_C5", "steps_K", "trajectories_CKP"))
-    found = np.zeros(len(rows_C5))
-    for nesterov, maximize in ((False, False), (False, True), (True, False), (True, True)):
-        rows = np.flatnonzero((rows_C5[:, 3:] == (nesterov, maximize)).all(-1))
-
-        def run(rates, nesterov=nesterov, maximize=maximize):
-            start = jnp.asarray(recorded["start_P"])
-            optimizer = make(rates, nesterov, maximize)
-            return trajectory(optimizer, lambda x, _: matrix.T @ jnp.tanh(matrix @ x - offset), start, 100)
-
-        ours = jax.jit(jax.vmap(run))(tuple(jnp.asarray(rows_C5[rows, :3].T)))
-        found[rows] = np.abs(np.asarray(ours)[:, steps_K] - recorded_CKP[rows]).max((1, 2))
-    return found
-
-
-def convergence(make, basis_PP, start_P, conditions, num_steps, shown):
-    """How METHODS converge on quadratics 1/2 x^T A x of several condition numbers, in float64.
-
-    Args:
-      make: (learning rate, momentum, nesterov) -> optimizer.
       basis_PP: eigenvectors of A, whose eigenvalues are spread geometrically from 1 to the condition number.
-      shown: index of the condition number whose distances are returned.
     Returns:
       {"rate_error" [methods]: largest relative error of the logarithm of the fitted rate; "fitted_rate",
       "expected_rate" [methods, conditions]; "steps_to_a_millionth" [methods]: NaN where never; "distance"
-      [methods, steps]: to the minimum, of at most 800 steps}; the last two for the condition that is shown.
+      [methods, steps]: to the minimum, of at most 800 steps}; the last two for the condition SHOWN_CONDITION.
     """
-    matrices = np.array([basis_PP * np.geomspace(1, kappa, len(start_P)) @ basis_PP.T for kappa in conditions])
-    rates, momenta, expected = np.array([theory(kappa) for kappa in conditions]).transpose(1, 2, 0)
+    matrices = np.array([basis_PP * np.geomspace(1, kappa, len(start_P)) @ basis_PP.T for kappa in CONDITIONS])
+    rates, momenta, expected = np.array([theory(kappa) for kappa in CONDITIONS]).transpose(1, 2, 0)
 
     @partial(jax.jit, static_argnames="nesterov")
     def distances(rate, momentum, matrix, nesterov):
         def run(rate, momentum, matrix):
-            optimizer = make(rate, momentum, nesterov)
+            optimizer = sgd(SGDConfig(learning_rate=rate, momentum=momentum, nesterov=nesterov))
             path = trajectory(optimizer, lambda x, _: matrix @ x, jnp.asarray(start_P), num_steps)
             return jnp.sqrt(jnp.sum(path**2, axis=-1))
 
         return jax.vmap(run)(rate, momentum, matrix)
 
     with jax.enable_x64(True):
-        found = [np.asarray(distances(*each, matrices, name == "Nesterov"))
-                 for *each, name in zip(rates, momenta, METHODS, strict=True)]  # fmt: skip
-    distance_MKT = np.array(found)
+        distance_MKT = np.array(
+            [
+                np.asarray(distances(rates[m], momenta[m], matrices, nesterov=method == "Nesterov"))
+                for m, method in enumerate(METHODS)
+            ]
+        )
     fitted = np.apply_along_axis(fitted_rate, -1, distance_MKT)
+    shown = CONDITIONS.index(SHOWN_CONDITION)
     near = distance_MKT[:, shown] <= 1e-6 * distance_MKT[:, shown, :1]
     return {
         "rate_error": np.abs(np.log(fitted) / np.log(expected) - 1).max(-1),
@@ -114,7 +99,7 @@ def convergence(make, basis_PP, start_P, conditions, num_steps, shown):
     }
 
 
-def adam_steps(noise_TG, scales_G, b1=0.9, b2=0.999, learning_rate=1e-3):
+def measure_adam(noise_TG, scales_G, b1=0.9, b2=0.999, learning_rate=1e-3):
     """What Adam makes of gradients that are noise of several scales, or steady at them, in float64.
 
     Returns:
@@ -198,23 +183,3 @@ def dropout_moments(inputs_P, key, rates, num_masks):
         "variance_of_sum": jnp.stack(spread),
         "evaluation_change": jnp.abs(kept - inputs_P).max(),
     }
-
-
-def ranks(x):
-    return np.argsort(np.argsort(x))
-
-
-def rank_correlation(x, y):
-    """Spearman's, without ties."""
-    return np.corrcoef(ranks(x), ranks(y))[0, 1]
-
-
-def explained(values_N, losses_N, bins=8):
-    """The share of the variance of the losses' ranks that lies between equally filled bins of a hyperparameter.
-
-    By chance alone (bins - 1) / (N - 1) is expected. Source: the correlation ratio (Pearson 1905), of ranks.
-    """
-    rank_N = ranks(losses_N).astype(float)
-    bin_N = ranks(values_N) * bins // len(values_N)
-    means_N = np.array([rank_N[bin_N == b].mean() for b in bin_N])
-    return means_N.var() / rank_N.var()

@@ -10,12 +10,23 @@ from models import derivations
 from models.rnn_lm import RecurrentLM
 
 
+def different_tokens(tokens_N):
+    """The first four tokens of a text of which no two are equal, for gradients with respect to each embedding.
+
+    Raises ValueError where the first 1,000 tokens have fewer than four different ones.
+    """
+    tokens = list(dict.fromkeys(tokens_N[:1000].tolist()))[:4]
+    if len(tokens) < 4:
+        raise ValueError("the held-out text has fewer than four different tokens")
+    return np.array(tokens, np.int32)
+
+
 def errors_of_hand_derived(config, variables, tokens):
     """Largest absolute differences in float64 between ``models.derivations`` and autodiff of a RecurrentLM.
 
     The model has one layer of sigmoid Elman cells. Four tokens are read: the first makes a state, the second is read
     at step t - 1 and the third at step t, whose target is the fourth. The gradients at step t, those one step back,
-    and their sums by the weights that both steps share are compared.
+    and their sums with respect to the weights that both steps share are compared.
 
     Args:
       tokens: [4], int.
@@ -24,8 +35,8 @@ def errors_of_hand_derived(config, variables, tokens):
     """
     with jax.enable_x64(True):
         params = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
-        found = jax.jit(partial(_errors, RecurrentLM(config)))(params, np.asarray(tokens, np.int32))
-        return {name: np.asarray(error) for name, error in found.items()}
+        errors = jax.jit(partial(_errors, RecurrentLM(config)))(params, np.asarray(tokens, np.int32))
+        return {name: np.asarray(error) for name, error in errors.items()}
 
 
 def _errors(model, params, tokens):
@@ -48,31 +59,45 @@ def _errors(model, params, tokens):
     shared = jax.grad(lambda params: loss(params, params, earlier, zeros))(params)
 
     layer = params["layer_0"]
-    weights = {"W_h": layer["recurrent"]["kernel"].T, "W_e": layer["input"]["kernel"].T, "b1": layer["bias"]}
-    weights |= {"U": params["unembed"], "b2": params["unembed_bias"]}
+    weights = {
+        "W_h": layer["recurrent"]["kernel"].T,
+        "W_e": layer["input"]["kernel"].T,
+        "b1": layer["bias"],
+        "U": params["unembed"],
+        "b2": params["unembed_bias"],
+    }
     e_before, e = params["embed"][before[0]], params["embed"][current[0]]
     between = read(params, before, earlier)[0][0]
     y_V = jax.nn.one_hot(target[0], len(params["unembed"]), dtype=jnp.float64)
     step = derivations.recurrent_gradients(weights, between, e, y_V)
     one_back = derivations.recurrent_gradients_from_state(weights, earlier[0][0], e_before, step["dh'"])
-
-    def of_layer(gradients, token, by_previous):
-        layer = gradients["layer_0"]
-        found = {"dW_h": layer["recurrent"]["kernel"].T, "dW_e": layer["input"]["kernel"].T, "db1": layer["bias"]}
-        # The derivative by the sum W_h h' + W_e e + b1 is that by b1.
-        return found | {"delta_2": layer["bias"], "de": gradients["embed"][token[0]], "dh'": by_previous[0][0]}
-
-    expected = of_layer(now, current, by_between)
-    expected |= {"dU": now["unembed"], "db2": now["unembed_bias"], "delta_1": now["unembed_bias"]}
-    expected_back = of_layer(back, before, by_earlier)
     both = {name: step[name] + one_back[name] for name in ("dW_h", "dW_e", "db1")}
-    pairs = {
-        "now": (step, expected),
-        "back": (one_back, expected_back),
-        "both": (both, of_layer(shared, current, zeros)),
+
+    expected = _layer_gradients(now, current, by_between) | {
+        "dU": now["unembed"],
+        "db2": now["unembed_bias"],
+        "delta_1": now["unembed_bias"],
     }
-    found = {
-        name: jnp.max(jnp.stack([jnp.abs(ours[key] - autodiff[key]).max() for key in ours]))
-        for name, (ours, autodiff) in pairs.items()
+    return {
+        "now": _largest_difference(step, expected),
+        "back": _largest_difference(one_back, _layer_gradients(back, before, by_earlier)),
+        "both": _largest_difference(both, _layer_gradients(shared, current, zeros)),
+        "largest": jnp.max(jnp.stack([jnp.abs(x).max() for x in expected.values()])),
     }
-    return found | {"largest": jnp.max(jnp.stack([jnp.abs(x).max() for x in expected.values()]))}
+
+
+def _layer_gradients(gradients, token, by_previous):
+    """Autodiff's gradients of the layer, by the names of ``models.derivations``."""
+    layer = gradients["layer_0"]
+    return {
+        "dW_h": layer["recurrent"]["kernel"].T,
+        "dW_e": layer["input"]["kernel"].T,
+        "db1": layer["bias"],
+        "delta_2": layer["bias"],  # with respect to W_h h' + W_e e + b1 it is the same
+        "de": gradients["embed"][token[0]],
+        "dh'": by_previous[0][0],
+    }
+
+
+def _largest_difference(ours, autodiff):
+    return jnp.max(jnp.stack([jnp.abs(ours[name] - autodiff[name]).max() for name in ours]))

@@ -1,4 +1,4 @@
-"""How far back a recurrent network's gradient reaches, and what clipping does to it (Pascanu et al. 2013).
+"""How far back a recurrent network's gradient reaches (Pascanu et al. 2013).
 
 For h_t = step(h_{t-1}, x_t) and a loss J_T of the last state, the gradient in an earlier state is a product of
 Jacobians,
@@ -13,12 +13,60 @@ Axes: T steps, K = 0 ... T steps back, B sequences.
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.flatten_util import ravel_pytree
 
 from models.losses import token_losses
 from models.rnn_lm import RecurrentConfig, RecurrentLM, last_outputs
 from probes.gradient_flow import log_norm
+
+# The networks that are looked at before training: settings of `RecurrentConfig` by name.
+UNTRAINED_CELLS = {
+    "Elman, sigmoid": {"cell": "elman_sigmoid"},
+    "Elman, tanh": {"cell": "elman_tanh"},
+    "GRU": {"cell": "gru"},
+    "LSTM, forget bias 0": {"cell": "lstm", "forget_bias": 0.0},
+    "LSTM, forget bias 1": {"cell": "lstm", "forget_bias": 1.0},
+    "LSTM, forget bias 3": {"cell": "lstm", "forget_bias": 3.0},
+}
+# Small, since the bound takes a singular value of every Jacobian.
+UNTRAINED_WIDTH, UNTRAINED_STEPS, UNTRAINED_ROWS = 64, 40, 2
+TRAINED_STEPS, TRAINED_ROWS = 64, 16
+
+
+def reach_before_training(key, vocab_size, rows_BN):
+    """``reach/NAME`` and ``bound/NAME`` [K] of UNTRAINED_CELLS: log-norms of gradients on text, and their bounds."""
+    rows_BT = rows_BN[:, : UNTRAINED_STEPS + 1].astype(jnp.int32)
+    log_norms = {}
+    for number, (name, settings) in enumerate(UNTRAINED_CELLS.items()):
+        config = RecurrentConfig(vocab_size, width=UNTRAINED_WIDTH, d_embedding=UNTRAINED_WIDTH, **settings)
+        model = RecurrentLM(config)
+        variables = model.init(jax.random.fold_in(key, number), rows_BT[:1, :1])
+        log_norms[f"reach/{name}"], log_norms[f"bound/{name}"] = reach_of_model(
+            model, variables, rows_BT[:UNTRAINED_ROWS], bounds=True
+        )
+    return log_norms
+
+
+def reach_after_training(model, variables, rows_BN):
+    """Log-norms [K] of a trained model's gradients on text."""
+    rows_BT = rows_BN[:TRAINED_ROWS, : TRAINED_STEPS + 1].astype(jnp.int32)
+    return reach_of_model(model, variables, rows_BT)
+
+
+def reach_of_model(model, variables, rows_BT, bounds=False):
+    """``gradient_reach`` of a RecurrentLM, mean over rows [B, T + 1] of text, the last token being the target."""
+
+    def step(states, token):
+        return model.apply(variables, token[None], states, method="read")[1]
+
+    def reach_of_row(row_T):
+        def loss(states):
+            logits_1V = model.apply(variables, last_outputs(model.config, states), method="logits")
+            return token_losses(logits_1V, row_T[-1:]).sum()
+
+        return gradient_reach(step, model.initial_states(1), row_T[:-1], loss, bounds)
+
+    return jax.tree.map(lambda x: x.mean(0), jax.lax.map(reach_of_row, rows_BT))
 
 
 def gradient_reach(step, state, inputs_T, loss, bounds=False):
@@ -42,8 +90,8 @@ def gradient_reach(step, state, inputs_T, loss, bounds=False):
     length = len(jax.tree.leaves(inputs_T)[0])
     zeros_T = jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), state)
     last, backward, entered_T = jax.vjp(forward, zeros_T, has_aux=True)
-    of_last = jax.grad(loss)(last)
-    norms = jnp.append(log_norm(of_last), jax.vmap(log_norm)(backward(of_last)[0])[::-1])
+    grad_last = jax.grad(loss)(last)
+    norms = jnp.append(log_norm(grad_last), jax.vmap(log_norm)(backward(grad_last)[0])[::-1])
     if not bounds:
         return norms
 
@@ -55,57 +103,3 @@ def gradient_reach(step, state, inputs_T, loss, bounds=False):
 
     logs_T = jax.lax.map(log_largest_singular_value, (entered_T, inputs_T))
     return norms, norms[0] + jnp.append(0.0, jnp.cumsum(logs_T[::-1]))
-
-
-def reach_of_model(model, variables, rows_BT, bounds=False):
-    """``gradient_reach`` of a RecurrentLM, mean over rows [B, T + 1] of text, the last token being the target."""
-
-    def step(states, token):
-        return model.apply(variables, token[None], states, method="read")[1]
-
-    def of_row(row_T):
-        def loss(states):
-            logits_1V = model.apply(variables, last_outputs(model.config, states), method="logits")
-            return token_losses(logits_1V, row_T[-1:]).sum()
-
-        return gradient_reach(step, model.initial_states(1), row_T[:-1], loss, bounds)
-
-    return jax.tree.map(lambda x: x.mean(0), jax.lax.map(of_row, rows_BT))
-
-
-def clipping(key, vocab_size, tokens_BN, *, width, length, num_steps, learning_rates, gain, clips):
-    """Plain SGD on a text by a tanh network whose gradients explode, at several rates and with several largest norms.
-
-    Recurrent weights start ``gain`` times as large as usual; above 1 the map from state to state is chaotic, and
-    Jacobian products grow (Sompolinsky et al. 1988; Pascanu et al. 2013).
-
-    Returns:
-      (losses [rates, clips, steps] in nats a token, norms of the gradient before clipping, of the same shape).
-    """
-    model = RecurrentLM(RecurrentConfig(vocab_size, "elman_tanh", width=width, d_embedding=width))
-    params = model.init(key, tokens_BN[:1, :1])["params"]
-    params["layer_0"]["recurrent"]["kernel"] *= gain
-    num_windows = (tokens_BN.shape[1] - 1) // length
-
-    def loss(params, states, tokens_BT):
-        losses, states = model.apply({"params": params}, tokens_BT[:, :-1], tokens_BT[:, 1:], states, method="losses")
-        return losses.mean(), states
-
-    def trained_with(pair):
-        learning_rate, clip = pair
-
-        def step(carry, index):
-            params, states = carry
-            tokens_BT = jax.lax.dynamic_slice_in_dim(tokens_BN, (index % num_windows) * length, length + 1, axis=1)
-            (value, states), gradients = jax.value_and_grad(loss, has_aux=True)(params, states, tokens_BT)
-            norm = optax.tree.norm(gradients)
-            rate = learning_rate * jnp.minimum(1.0, clip / norm)
-            params = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
-            return (params, states), (value, norm)
-
-        start = params, model.initial_states(len(tokens_BN))
-        return jax.lax.scan(step, start, jnp.arange(num_steps))[1]
-
-    pairs = jnp.array([(rate, clip) for rate in learning_rates for clip in clips])
-    found = jax.lax.map(trained_with, (pairs[:, 0], pairs[:, 1]))
-    return jax.tree.map(lambda x: x.reshape(len(learning_rates), len(clips), num_steps), found)

@@ -1,21 +1,20 @@
-"""What a pretrained model's config.json says, as a TransformerConfig: every key is understood or the file is refused.
+"""A pretrained model's config.json as a TransformerConfig: every key is understood, or the file is refused.
 
-The functions below take what they understand out of ``left``, a copy of the file's keys.
+``keys`` is a copy of what the file holds. Each function below removes the keys that it understands from it; whatever
+remains at the end is refused, unless it is known not to matter.
 """
 
 import math
-import re
 from dataclasses import fields
 
-from models.rotary import KINDS, Rotary
+from models.rotary import ROTARY_KINDS, Rotary
 from models.transformer import TransformerConfig
 
-ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact", "relu": "relu"}
-# Keys of config.json that change nothing of the logits: metadata, training, generation, other heads, precision.
-HARMLESS = frozenset(
-    re.findall(
-        r"\w+",
-        """
+# {the reference's name of an activation function: kind of the MLP in TransformerConfig}
+MLP_KINDS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact", "relu": "relu"}
+# Keys of config.json that do not change the logits: metadata, training, generation, other heads, precision.
+HARMLESS_KEYS = frozenset(
+    """
     architectures model_type transformers_version torch_dtype dtype name_or_path _name_or_path _commit_hash
     attn_implementation _attn_implementation use_cache use_bfloat16 torchscript return_dict output_attentions
     output_hidden_states keys_to_ignore_at_inference chunk_size_feed_forward gradient_checkpointing is_decoder
@@ -29,11 +28,10 @@ HARMLESS = frozenset(
     attention_dropout hidden_dropout classifier_dropout resid_pdrop embd_pdrop attn_pdrop
     n_ctx summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout
     reorder_and_upcast_attn pretraining_tp
-    """,
-    )
+    """.split()  # noqa: SIM905 (as a list it would take 90 lines)
 )
-# Keys that would change the logits, and the values with which they do not.
-NEUTRAL = {
+# Keys that can change the logits, and the values with which they do not.
+NEUTRAL_VALUES = {
     "is_encoder_decoder": (False,),
     "add_cross_attention": (False,),
     "cross_attention_hidden_size": (),
@@ -47,9 +45,9 @@ NEUTRAL = {
 REQUIRED = object()
 
 
-def take(left, name, kind, default=REQUIRED):
-    """The value of a key, removed from ``left``; raises ValueError where it is required or of another kind."""
-    value = left.pop(name, default)
+def take(keys, name, kind, default=REQUIRED):
+    """Removes a key and returns its value; raises ValueError for a value of another kind, or a missing required key."""
+    value = keys.pop(name, default)
     if value is REQUIRED:
         raise ValueError(f"config.json lacks {name}")
     if value is default:
@@ -67,35 +65,35 @@ def take(left, name, kind, default=REQUIRED):
     return float(value) if kind is float else value
 
 
-def refuse(left, name, *neutral):
-    """Raises ValueError unless a key is absent or has one of the values that change nothing."""
-    value = left.pop(name, REQUIRED)
+def refuse(keys, name, *neutral):
+    """Removes a key; raises ValueError unless it is absent or has one of the neutral values, which change nothing."""
+    value = keys.pop(name, REQUIRED)
     if value is not REQUIRED and value not in neutral:
-        only = f" (only {' or '.join(map(repr, neutral))} is)" if neutral else ""
-        raise ValueError(f"config.json: {name}={value!r} would change the logits and is not supported{only}")
+        supported = f" (only {' or '.join(map(repr, neutral))} is)" if neutral else ""
+        raise ValueError(f"config.json: {name}={value!r} would change the logits and is not supported{supported}")
 
 
-def activation(left, name, default):
-    """The MLP's kind by the reference's name of its activation function."""
-    value = take(left, name, str, default)
-    if value not in ACTIVATIONS:
-        raise ValueError(f"config.json: {name}={value!r} is not supported; {', '.join(ACTIVATIONS)} are")
-    return ACTIVATIONS[value]
+def take_mlp_kind(keys, name, default):
+    """The MLP's kind, by the key that holds the reference's name of the activation function."""
+    value = take(keys, name, str, default)
+    if value not in MLP_KINDS:
+        raise ValueError(f"config.json: {name}={value!r} is not supported; {', '.join(MLP_KINDS)} are")
+    return MLP_KINDS[value]
 
 
-def read_rotary(left, context_length, base=10000.0, fraction=1.0):
-    """Rotary positions by ``rope_parameters`` or, in older files, ``rope_scaling``; raises ValueError for other kinds.
+def take_rotary(keys, context_length, base=10000.0, fraction=1.0):
+    """The Rotary by ``rope_parameters`` or, in older files, ``rope_scaling``; raises ValueError for unknown kinds.
 
-    base and fraction hold where neither gives its own.
+    base and fraction are those where the file gives no others.
     """
-    newer = take(left, "rope_parameters", dict, {})
-    values = {
-        name: value for name, value in (take(left, "rope_scaling", dict, {}) or newer).items() if value is not None
-    }
-    older = take(values, "type", str, "default")
-    kind = take(values, "rope_type", str, older)
-    if kind not in KINDS:
-        raise ValueError(f"config.json: rotary positions of kind {kind!r} are not supported; {', '.join(KINDS)} are")
+    newer_values = take(keys, "rope_parameters", dict, {})
+    older_values = take(keys, "rope_scaling", dict, {})
+    values = {name: value for name, value in (older_values or newer_values).items() if value is not None}
+    kind_by_older_name = take(values, "type", str, "default")
+    kind = take(values, "rope_type", str, kind_by_older_name)
+    if kind not in ROTARY_KINDS:
+        kinds = ", ".join(ROTARY_KINDS)
+        raise ValueError(f"config.json: rotary positions of kind {kind!r} are not supported; {kinds} are")
     settings = {
         "kind": kind,
         "base": take(values, "rope_theta", float, base),
@@ -120,126 +118,125 @@ def read_rotary(left, context_length, base=10000.0, fraction=1.0):
 
 
 def yarn_attention_scale(values, factor):
-    """YaRN's attention factor where the file gives one, or two magnitude scales whose ratio it is; otherwise None."""
-    given = take(values, "attention_factor", float, None)
-    scales = [take(values, name, float, 0.0) for name in ("mscale", "mscale_all_dim")]
-    if given is not None or not all(scales):
-        return given
-    numerator, denominator = (0.1 * scale * math.log(max(factor, 1.0)) + 1.0 for scale in scales)
+    """YaRN's attention factor: as the file gives it, or as the ratio of two magnitude scales; None without either."""
+    scale = take(values, "attention_factor", float, None)
+    magnitudes = [take(values, name, float, 0.0) for name in ("mscale", "mscale_all_dim")]
+    if scale is not None or not all(magnitudes):
+        return scale
+    numerator, denominator = (0.1 * m * math.log(max(factor, 1.0)) + 1.0 for m in magnitudes)
     return numerator / denominator
 
 
-def gpt2_config(left):
+def gpt2_config(keys):
     """TransformerConfig fields by the keys of a GPT-2."""
-    d_model = take(left, "n_embd", int)
+    d_model = take(keys, "n_embd", int)
     return {
-        "context_length": take(left, "n_positions", int, 1024),
-        "num_layers": take(left, "n_layer", int),
-        "num_heads": take(left, "n_head", int),
+        "context_length": take(keys, "n_positions", int, 1024),
+        "num_layers": take(keys, "n_layer", int),
+        "num_heads": take(keys, "n_head", int),
         "d_model": d_model,
-        "d_mlp": take(left, "n_inner", int, 4 * d_model),
+        "d_mlp": take(keys, "n_inner", int, 4 * d_model),
         "positions": "learned",
         "norm": "layernorm",
-        "norm_epsilon": take(left, "layer_norm_epsilon", float, 1e-5),
-        "mlp": activation(left, "activation_function", "gelu_new"),
+        "norm_epsilon": take(keys, "layer_norm_epsilon", float, 1e-5),
+        "mlp": take_mlp_kind(keys, "activation_function", "gelu_new"),
         "bias": True,
-        "tied_unembedding": take(left, "tie_word_embeddings", bool, True),
+        "tied_unembedding": take(keys, "tie_word_embeddings", bool, True),
     }
 
 
-def gpt_neox_config(left):
+def gpt_neox_config(keys):
     """TransformerConfig fields by the keys of a GPT-NeoX or Pythia."""
-    context_length = take(left, "max_position_embeddings", int, 2048)
-    rotary = read_rotary(
-        left,
+    context_length = take(keys, "max_position_embeddings", int, 2048)
+    rotary = take_rotary(
+        keys,
         context_length,
-        take(left, "rotary_emb_base", float, 10000.0),
-        take(left, "rotary_pct", float, 0.25),
+        take(keys, "rotary_emb_base", float, 10000.0),
+        take(keys, "rotary_pct", float, 0.25),
     )
-    # Written beside rotary_emb_base and rotary_pct by some versions of the reference, and read by none.
-    refuse(left, "rope_theta", rotary.base)
-    refuse(left, "partial_rotary_factor", rotary.fraction)
-    attention_bias = take(left, "attention_bias", bool, True)
+    # Some versions of the reference write these beside rotary_emb_base and rotary_pct, and none reads them.
+    refuse(keys, "rope_theta", rotary.base)
+    refuse(keys, "partial_rotary_factor", rotary.fraction)
+    attention_bias = take(keys, "attention_bias", bool, True)
     return {
         "context_length": context_length,
-        "num_layers": take(left, "num_hidden_layers", int),
-        "num_heads": take(left, "num_attention_heads", int),
-        "d_model": take(left, "hidden_size", int),
-        "d_mlp": take(left, "intermediate_size", int),
+        "num_layers": take(keys, "num_hidden_layers", int),
+        "num_heads": take(keys, "num_attention_heads", int),
+        "d_model": take(keys, "hidden_size", int),
+        "d_mlp": take(keys, "intermediate_size", int),
         "positions": "rotary",
         "rotary": rotary,
         "norm": "layernorm",
-        "norm_epsilon": take(left, "layer_norm_eps", float, 1e-5),
-        "mlp": activation(left, "hidden_act", "gelu"),
-        "parallel_residual": take(left, "use_parallel_residual", bool, True),
+        "norm_epsilon": take(keys, "layer_norm_eps", float, 1e-5),
+        "mlp": take_mlp_kind(keys, "hidden_act", "gelu"),
+        "parallel_residual": take(keys, "use_parallel_residual", bool, True),
         "bias": True,
         "query_key_value_bias": attention_bias,
         "attention_output_bias": attention_bias,
-        "tied_unembedding": take(left, "tie_word_embeddings", bool, False),
+        "tied_unembedding": take(keys, "tie_word_embeddings", bool, False),
     }
 
 
-def llama_config(left):
+def llama_config(keys):
     """TransformerConfig fields by the keys of a Llama 1, 2 or 3."""
-    attention_bias = take(left, "attention_bias", bool, False)
-    mlp_bias = take(left, "mlp_bias", bool, False)
-    refuse(left, "sliding_window")
-    return grouped_config(left, 2048) | {
+    attention_bias = take(keys, "attention_bias", bool, False)
+    mlp_bias = take(keys, "mlp_bias", bool, False)
+    refuse(keys, "sliding_window")
+    return llama_and_qwen2_config(keys, 2048) | {
         "query_key_value_bias": attention_bias,
         "attention_output_bias": attention_bias,
         "mlp_bias": mlp_bias,
     }
 
 
-def qwen2_config(left):
+def qwen2_config(keys):
     """TransformerConfig fields by the keys of a Qwen2 or Qwen2.5."""
-    refuse(left, "use_sliding_window", False)
-    for name in ("sliding_window", "max_window_layers"):  # read only with use_sliding_window
-        left.pop(name, None)
-    return grouped_config(left, 32768) | {
+    refuse(keys, "use_sliding_window", False)
+    for name in ("sliding_window", "max_window_layers"):  # they matter only with use_sliding_window
+        keys.pop(name, None)
+    return llama_and_qwen2_config(keys, 32768) | {
         "query_key_value_bias": True,
         "attention_output_bias": False,
         "mlp_bias": False,
     }
 
 
-def grouped_config(left, context_length):
-    """The fields that Llama and Qwen2 share."""
-    context_length = take(left, "max_position_embeddings", int, context_length)
-    num_layers = take(left, "num_hidden_layers", int)
-    num_heads = take(left, "num_attention_heads", int)
-    refuse(left, "hidden_act", "silu", "swish")
-    refuse(left, "partial_rotary_factor", 1.0)
-    for kind in take(left, "layer_types", list, []):
+def llama_and_qwen2_config(keys, context_length):
+    """TransformerConfig fields by the keys that Llama and Qwen2 share; context_length is the default of theirs."""
+    context_length = take(keys, "max_position_embeddings", int, context_length)
+    num_layers = take(keys, "num_hidden_layers", int)
+    num_heads = take(keys, "num_attention_heads", int)
+    refuse(keys, "hidden_act", "silu", "swish")
+    refuse(keys, "partial_rotary_factor", 1.0)
+    for kind in take(keys, "layer_types", list, []):
         refuse({"layer_types": kind}, "layer_types", "full_attention")
-    rotary = read_rotary(left, context_length, take(left, "rope_theta", float, 10000.0))
+    rotary = take_rotary(keys, context_length, take(keys, "rope_theta", float, 10000.0))
     if rotary.fraction != 1:
         raise ValueError("config.json: partial_rotary_factor other than 1 is not supported for this model_type")
     return {
         "context_length": context_length,
         "num_layers": num_layers,
         "num_heads": num_heads,
-        "num_key_value_heads": take(left, "num_key_value_heads", int, num_heads),
-        "d_model": take(left, "hidden_size", int),
-        "head_width": take(left, "head_dim", int, None),
-        "d_mlp": take(left, "intermediate_size", int),
+        "num_key_value_heads": take(keys, "num_key_value_heads", int, num_heads),
+        "d_model": take(keys, "hidden_size", int),
+        "head_width": take(keys, "head_dim", int, None),
+        "d_mlp": take(keys, "intermediate_size", int),
         "positions": "rotary",
         "rotary": rotary,
         "norm": "rmsnorm",
-        "norm_epsilon": take(left, "rms_norm_eps", float, 1e-6),
+        "norm_epsilon": take(keys, "rms_norm_eps", float, 1e-6),
         "mlp": "swiglu",
         "bias": False,
-        "tied_unembedding": take(left, "tie_word_embeddings", bool, False),
+        "tied_unembedding": take(keys, "tie_word_embeddings", bool, False),
     }
 
 
-def assay_config(left):
-    """Our own TransformerConfig, written out field by field."""
-    settings = take(left, "transformer", dict)
+def assay_config(keys):
+    """TransformerConfig fields by the key ``transformer``, which holds them all under their own names."""
+    settings = take(keys, "transformer", dict)
     rotary = take(settings, "rotary", dict, {})
-    known = {field.name for field in fields(TransformerConfig)}, {field.name for field in fields(Rotary)}
-    for values, names in zip((settings, rotary), known, strict=True):
-        if unknown := sorted(set(values) - names):
+    for values, settings_class in ((settings, TransformerConfig), (rotary, Rotary)):
+        if unknown := sorted(set(values) - {field.name for field in fields(settings_class)}):
             raise ValueError(f"config.json: transformer setting {unknown[0]} is not known")
     try:
         return settings | {"rotary": Rotary(**rotary)}
@@ -250,20 +247,20 @@ def assay_config(left):
 def read_config(keys):
     """(family's name, TransformerConfig) by the keys of a config.json.
 
-    Every key is mapped, checked to have a value that changes nothing, or known not to matter for the logits; raises
+    Every key is mapped, or has a value that changes nothing, or is known not to matter for the logits. Raises
     ValueError with the key's name otherwise, and for a model_type that is not among FAMILIES. Null means absent.
     """
-    left = {name: value for name, value in keys.items() if value is not None}
-    name = take(left, "model_type", str)
+    keys = {name: value for name, value in keys.items() if value is not None}
+    name = take(keys, "model_type", str)
     if name not in FAMILIES:
         raise ValueError(f"config.json: model_type={name!r} is not supported; {', '.join(FAMILIES)} are")
-    for key, neutral in NEUTRAL.items():
-        refuse(left, key, *neutral)
-    settings = FAMILIES[name](left)
+    for key, neutral in NEUTRAL_VALUES.items():
+        refuse(keys, key, *neutral)
+    settings = FAMILIES[name](keys)
     if name != "assay":
-        settings["vocab_size"] = take(left, "vocab_size", int)
-    if unknown := sorted(set(left) - HARMLESS):
-        values = ", ".join(f"{key}={left[key]!r}" for key in unknown)
+        settings["vocab_size"] = take(keys, "vocab_size", int)
+    if unknown := sorted(set(keys) - HARMLESS_KEYS):
+        values = ", ".join(f"{key}={keys[key]!r}" for key in unknown)
         raise ValueError(f"config.json: {values} is not known for model_type={name!r} and may change the logits")
     try:
         return name, TransformerConfig(**settings)

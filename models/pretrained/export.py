@@ -1,13 +1,14 @@
 """Models of ours as folders that Hugging Face's libraries load: config.json and model.safetensors.
 
-A family expresses a Transformer when some model of the family computes the same logits. What the family has and the
-Transformer lacks becomes parameters that do nothing: biases and MLPs of zeros, and identities for norms. As RMSNorm
-divides by sqrt(mean(x^2) + epsilon), a huge epsilon and a scale of its square root make it the identity, to
-mean(x^2) / (2 epsilon) < 1e-10. LayerNorm also subtracts the mean, which is zero if the stream is written twice, once
-with the opposite sign; whoever reads it takes half their difference. What no family expresses is written as a family
-of our own, "assay", which only ``models.pretrained.folder`` reads.
+A family expresses a Transformer when some model of the family computes the same logits. Parts that the family has and
+the Transformer lacks become parameters that do nothing: biases and MLPs of zeros, and norms that are identities. As
+RMSNorm divides by sqrt(mean(x^2) + epsilon), a huge epsilon and a scale of its square root make it the identity, to
+mean(x^2) / (2 epsilon) < 1e-10. LayerNorm also subtracts the mean, which is zero when the stream holds x and -x; every
+layer that reads the stream then takes half their difference. A Transformer that no family expresses is written as a
+family of our own, "assay", which only ``models.pretrained.folder`` reads.
 """
 
+import functools
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,12 +16,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from models.pretrained import safetensors as safetensors_files
-from models.pretrained.config import ACTIVATIONS, FAMILIES
-from models.pretrained.tensors import PREFIXES, UNEMBEDDINGS, own_tensors, tensors
+from models.pretrained.config import FAMILIES, MLP_KINDS
+from models.pretrained.safetensors import INDEX_FILE, SINGLE_FILE, write_arrays
+from models.pretrained.tensors import PREFIXES, UNEMBEDDINGS, family_tensors, parameter_tensors
 from models.transformer import Transformer, sinusoidal_positions, unscanned
 
-EPSILON = 2.0**40  # of a norm that is the identity: it and its square root are exact
+IDENTITY_EPSILON = 2.0**40  # epsilon of a norm that is the identity; it and its square root are exact in float32
 ARCHITECTURES = {
     "gpt2": "GPT2LMHeadModel",
     "gpt_neox": "GPTNeoXForCausalLM",
@@ -30,47 +31,52 @@ ARCHITECTURES = {
 
 
 def export(folder, config, params, family, first_token=None):
-    """Writes the Transformer of a config and its parameters as a folder of a family: gpt2, gpt_neox, llama, qwen2, or
-    assay, which expresses every config. first_token is the id that begins every text, where there is one.
+    """Writes the Transformer of a config and its parameters as a folder of a family.
 
-    Arrays are float32, whatever they were. Raises ValueError where the family does not express the config, where the
-    parameters are not the config's, and where the folder has a model already.
+    Arrays are written as float32, whatever their dtype was.
+
+    Args:
+      family: gpt2, gpt_neox, llama, qwen2, or assay, which expresses every config.
+      first_token: id of the token that begins every text, where there is one.
+    Raises:
+      ValueError: the family does not express the config, the parameters are not those of the config's model, or the
+        folder holds a model already.
     """
     folder = Path(folder)
     if family not in FAMILIES:
         raise ValueError(f"family={family!r} is not one of {', '.join(FAMILIES)}")
     module, params = unscanned(Transformer(config), params)
-    config, flat = module.config, checked(module.config, params)
+    config, flat = module.config, flatten_params(module.config, params)
     if family != "assay":
-        config, flat = expressed(family, config, flat)
+        config, flat = express(family, config, flat)
     keys = {"model_type": family, "bos_token_id": first_token, "eos_token_id": None, "torch_dtype": "float32"}
-    keys |= {"transformer": asdict(config)} if family == "assay" else WRITERS[family](config)
-    for name in ("config.json", safetensors_files.SINGLE, safetensors_files.INDEX):
+    keys |= {"transformer": asdict(config)} if family == "assay" else FAMILY_KEYS[family](config)
+    for name in ("config.json", SINGLE_FILE, INDEX_FILE):
         if (folder / name).exists():
             raise ValueError(f"{folder / name} exists already: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    safetensors_files.write(folder / safetensors_files.SINGLE, files(family, config, flat))
+    write_arrays(folder / SINGLE_FILE, stored_rows(family, config, flat))
     (folder / "config.json").write_text(json.dumps(keys, indent=2) + "\n")
 
 
-def checked(config, params):
-    """{path: array} of parameters; raises ValueError unless they are those of the config's model."""
+def flatten_params(config, params):
+    """Turns nested parameters into {path: array}; raises ValueError unless they are those of the config's model."""
     flat = {"/".join(key.key for key in keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    shapes = {tensor.paths[0]: tensor.stored_shape for tensor in own_tensors(config)}
+    shapes = {tensor.paths[0]: tensor.stored_shape for tensor in parameter_tensors(config)}
     if different := sorted(set(flat) ^ set(shapes)):
-        what = "lack" if different[0] in shapes else "have"
-        raise ValueError(f"the parameters {what} {different[0]}, unlike the config's model")
+        verb = "lack" if different[0] in shapes else "have"
+        raise ValueError(f"the parameters {verb} {different[0]}, unlike the config's model")
     for path, shape in shapes.items():
         if flat[path].shape != shape:
             raise ValueError(f"parameter {path} has shape {flat[path].shape}; the config's model has {shape}")
     return flat
 
 
-def files(family, config, flat):
-    """(name, dtype, shape, function that returns the array) of what a family's file holds; absent parameters are 0."""
+def stored_rows(family, config, flat):
+    """The rows of ``write_arrays`` for a family's file; parameters that ``flat`` lacks are 0."""
     prefix, unembedding = PREFIXES.get(family, ""), UNEMBEDDINGS.get(family)
 
-    def array(tensor):
+    def make_array(tensor):
         shape = tuple(tensor.sizes[letter] for letter in tensor.axes.removeprefix("3"))
         parts = [flat[path] if path in flat else np.zeros(shape) for path in tensor.paths]
         return tensor.join([np.asarray(part, np.float32) for part in parts])
@@ -80,32 +86,32 @@ def files(family, config, flat):
             tensor.name if tensor.name == unembedding else prefix + tensor.name,
             np.float32,
             tensor.stored_shape,
-            lambda tensor=tensor: array(tensor),
+            lambda tensor=tensor: make_array(tensor),
         )
-        for tensor in tensors(family, config)
+        for tensor in family_tensors(family, config)
     ]
 
 
-def expressed(family, config, flat):
+def express(family, config, flat):
     """(config, parameters by path) of the family's model with the same logits; raises ValueError where there is none.
 
-    Biases and MLPs that are to be zero are left out of the parameters.
+    Biases and MLPs of zeros are left out of the parameters.
     """
     c = config
-    grouped = family in ("llama", "qwen2")
-    norm = "rmsnorm" if grouped else "layernorm"
+    is_llama_or_qwen2 = family in ("llama", "qwen2")
+    norm = "rmsnorm" if is_llama_or_qwen2 else "layernorm"
     positions = ("learned", "sinusoidal", "none") if family == "gpt2" else ("rotary",)
-    activations = ("swiglu",) if grouped else tuple(ACTIVATIONS.values())
-    identity = c.norm == "none" and family != "gpt_neox"
+    mlp_kinds = ("swiglu",) if is_llama_or_qwen2 else tuple(MLP_KINDS.values())
+    needs_identity_norms = c.norm == "none" and family != "gpt_neox"
     for expressible, name in (
         (c.causal, "causal"),
         (c.positions in positions, "positions"),
-        (c.norm == norm or identity, "norm"),
-        (not c.d_mlp or c.mlp in activations, "mlp"),
+        (c.norm == norm or needs_identity_norms, "norm"),
+        (not c.d_mlp or c.mlp in mlp_kinds, "mlp"),
         (not c.d_mlp or not c.parallel_residual or family == "gpt_neox", "parallel_residual"),
-        (grouped or c.heads_of_keys == c.num_heads, "num_key_value_heads"),
-        (grouped or c.norm == "none" or c.num_heads * c.width_of_heads == c.d_model, "head_width"),
-        (not grouped or c.d_model % c.num_heads == 0, "num_heads"),
+        (is_llama_or_qwen2 or c.heads_of_keys == c.num_heads, "num_key_value_heads"),
+        (is_llama_or_qwen2 or c.norm == "none" or c.num_heads * c.width_of_heads == c.d_model, "head_width"),
+        (not is_llama_or_qwen2 or c.d_model % c.num_heads == 0, "num_heads"),
         (family == "gpt_neox" or c.positions != "rotary" or c.rotary.fraction == 1, "rotary"),
         (family != "qwen2" or not c.has_bias("attention_output"), "attention_output_bias"),
         (family != "qwen2" or not c.d_mlp or not c.has_bias("mlp"), "mlp_bias"),
@@ -117,73 +123,73 @@ def expressed(family, config, flat):
             )
     flat = dict(flat)
     if c.positions in ("none", "sinusoidal"):
-        at = np.arange(c.context_length)
-        table_TD = np.asarray(sinusoidal_positions(at, c.d_model)) * c.d_model**-0.5
+        table_TD = np.asarray(sinusoidal_positions(np.arange(c.context_length), c.d_model)) * c.d_model**-0.5
         flat["positions"] = table_TD if c.positions == "sinusoidal" else 0 * table_TD
         c = replace(c, positions="learned")
     if not c.d_mlp:
         flat |= {f"layer_{layer}/mlp_norm/scale": np.ones(c.d_model) for layer in range(c.num_layers)}
-        c = replace(c, d_mlp=1, mlp=activations[0])
-    if identity and not grouped:
-        c, flat = mirrored(c, flat)
-    if identity:
+        c = replace(c, d_mlp=1, mlp=mlp_kinds[0])
+    if needs_identity_norms and not is_llama_or_qwen2:
+        c, flat = mirror_stream(c, flat)
+    if needs_identity_norms:
         norms = [f"layer_{layer}/{name}_norm" for layer in range(c.num_layers) for name in ("attention", "mlp")]
-        flat |= {f"{path}/scale": np.full(c.d_model, EPSILON**0.5) for path in [*norms, "final_norm"]}
-        c = replace(c, norm=norm, norm_epsilon=EPSILON)
-    return with_biases(family, c), flat
+        flat |= {f"{path}/scale": np.full(c.d_model, IDENTITY_EPSILON**0.5) for path in [*norms, "final_norm"]}
+        c = replace(c, norm=norm, norm_epsilon=IDENTITY_EPSILON)
+    return add_biases(family, c), flat
 
 
-def with_biases(family, config):
+def add_biases(family, config):
     """The config with the biases that the family's model has."""
     attention = config.has_bias("query_key_value") or config.has_bias("attention_output")
     if family == "qwen2":
-        attention, output, mlp, rest = True, False, False, False
+        attention, output, mlp, elsewhere = True, False, False, False
     elif family == "llama":
-        attention, output, mlp, rest = attention, attention, config.has_bias("mlp"), False
+        attention, output, mlp, elsewhere = attention, attention, config.has_bias("mlp"), False
     else:
         attention = output = attention or family == "gpt2"
-        mlp = rest = True
-    return replace(config, bias=rest, query_key_value_bias=attention, attention_output_bias=output, mlp_bias=mlp)
+        mlp = elsewhere = True
+    return replace(config, bias=elsewhere, query_key_value_bias=attention, attention_output_bias=output, mlp_bias=mlp)
 
 
-def mirrored(config, flat):
-    """(config, parameters) of the same function whose stream is x, -x and zeros, and has the mean 0.
+def mirror_stream(config, flat):
+    """(config, parameters) of the same function with a stream that holds x, -x and zeros, and so has the mean 0.
 
-    Its width is a multiple of the heads, as some families want; so are the heads' widths, filled up with zeros. Reading
+    The stream is as wide as all heads together, which some families require; heads are filled up with zeros. Reading
     half the difference of x and -x keeps composition scores and eigenvalues as they were.
     """
     D, H, C = config.d_model, config.num_heads, config.width_of_heads
     wide_C = -(-max(2 * D, H * C) // H)
     wide_D = wide_C * H
 
-    def widened(x, axis, size):
+    def fill_up(x, axis, size):
         return np.pad(x, [(0, size - x.shape[axis] if i == axis else 0) for i in range(x.ndim)])
 
-    def both(x, axis):
-        return widened(np.concatenate([x, -x], axis), axis, wide_D)
+    def mirror(x, axis):
+        return fill_up(np.concatenate([x, -x], axis), axis, wide_D)
 
-    found = {path: np.asarray(x) for path, x in flat.items()}
+    mirrored = {path: np.asarray(x) for path, x in flat.items()}
     if config.tied_unembedding:
-        found["unembed/kernel"] = found["embed"].T
-    for path, x in found.items():
-        if path in ("embed", "positions") or "/output/" in path or "/mlp_project/" in path:  # what writes the stream
-            x = both(x, x.ndim - 1)
-        elif path.endswith("/kernel"):  # what reads it
-            x = both(x / 2, 0)
+        mirrored["unembed/kernel"] = mirrored["embed"].T
+    for path, x in mirrored.items():
+        if path in ("embed", "positions") or "/output/" in path or "/mlp_project/" in path:  # it writes the stream
+            x = mirror(x, x.ndim - 1)
+        elif path.endswith("/kernel"):  # it reads the stream
+            x = mirror(x / 2, 0)
         if "/attention/" in path and "/output/bias" not in path:
-            x = widened(x, x.ndim - 2 if "/output/" in path else x.ndim - 1, wide_C)
+            x = fill_up(x, x.ndim - 2 if "/output/" in path else x.ndim - 1, wide_C)
         if "/query/" in path:
             x = x * (wide_C / C) ** 0.5  # scores are divided by the root of the heads' width
-        found[path] = x
-    return replace(config, d_model=wide_D, head_width=wide_C, tied_unembedding=False), found
+        mirrored[path] = x
+    return replace(config, d_model=wide_D, head_width=wide_C, tied_unembedding=False), mirrored
 
 
 def activation_name(config):
-    return next(name for name, kind in ACTIVATIONS.items() if kind == config.mlp)
+    """The reference's name of the MLP's activation function."""
+    return next(name for name, kind in MLP_KINDS.items() if kind == config.mlp)
 
 
 def gpt2_keys(config):
-    """config.json of a GPT-2."""
+    """The keys of a GPT-2's config.json."""
     return {
         "architectures": [ARCHITECTURES["gpt2"]],
         "vocab_size": config.vocab_size,
@@ -202,7 +208,7 @@ def gpt2_keys(config):
 
 
 def shared_keys(family, config):
-    """What the config.json of every other family holds."""
+    """The keys that the config.json of every family but GPT-2 holds."""
     return {
         "architectures": [ARCHITECTURES[family]],
         "vocab_size": config.vocab_size,
@@ -217,7 +223,7 @@ def shared_keys(family, config):
 
 
 def gpt_neox_keys(config):
-    """config.json of a GPT-NeoX."""
+    """The keys of a GPT-NeoX's config.json."""
     return shared_keys("gpt_neox", config) | {
         "layer_norm_eps": config.norm_epsilon,
         "hidden_act": activation_name(config),
@@ -230,30 +236,26 @@ def gpt_neox_keys(config):
 
 
 def llama_keys(config):
-    """config.json of a Llama."""
-    return grouped_keys("llama", config) | {
+    """The keys of a Llama's config.json."""
+    return llama_and_qwen2_keys("llama", config) | {
         "attention_bias": config.has_bias("query_key_value"),
         "mlp_bias": config.has_bias("mlp"),
     }
 
 
-def grouped_keys(family, config):
-    """config.json of a Qwen2, and most of a Llama's."""
-    head_width = {} if config.head_width is None else {"head_dim": config.head_width}
-    return (
-        shared_keys(family, config)
-        | head_width
-        | {
-            "num_key_value_heads": config.heads_of_keys,
-            "hidden_act": "silu",
-            "rms_norm_eps": config.norm_epsilon,
-            "rope_theta": config.rotary.base,
-        }
-    )
+def llama_and_qwen2_keys(family, config):
+    """The keys that a Llama's and a Qwen2's config.json share; a Qwen2 has no others."""
+    keys = shared_keys(family, config) | {
+        "num_key_value_heads": config.heads_of_keys,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.norm_epsilon,
+        "rope_theta": config.rotary.base,
+    }
+    return keys if config.head_width is None else keys | {"head_dim": config.head_width}
 
 
 def rotary_keys(rotary):
-    """``rope_scaling``, in the form that older and newer versions of the reference read; None where there is none."""
+    """The value of ``rope_scaling`` in the form that old and new versions of the reference read; None for default."""
     if rotary.kind == "default":
         return None
     keys = {"rope_type": rotary.kind, "factor": rotary.factor}
@@ -268,9 +270,9 @@ def rotary_keys(rotary):
     return keys
 
 
-WRITERS = {
+FAMILY_KEYS = {
     "gpt2": gpt2_keys,
     "gpt_neox": gpt_neox_keys,
     "llama": llama_keys,
-    "qwen2": lambda config: grouped_keys("qwen2", config),
+    "qwen2": functools.partial(llama_and_qwen2_keys, "qwen2"),
 }

@@ -1,7 +1,7 @@
 """Pretrained models: from a folder as Hugging Face's libraries write it to a Transformer and its parameters.
 
 The folder holds config.json, the arrays in model.safetensors or in shards with an index, and for text tokenizer.json.
-Loading runs no code from the folder. ``models.pretrained.export`` is the way back.
+Loading runs no code from the folder. ``models.pretrained.export`` writes such folders.
 """
 
 import re
@@ -12,65 +12,75 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from models.pretrained import safetensors as safetensors_files
 from models.pretrained.config import read_config
-from models.pretrained.tensors import BUFFERS, PREFIXES, RENAMED, UNEMBEDDINGS, tensors
+from models.pretrained.safetensors import read_array, read_folder_header, read_json
+from models.pretrained.tensors import BUFFER_PATTERNS, OLDER_NAMES, PREFIXES, UNEMBEDDINGS, family_tensors
 from models.transformer import Transformer, TransformerConfig
 
-SETTINGS = ("dtype", "attention", "remat", "dropout", "context_length")  # fields that leave the model what it is
+# Fields of a TransformerConfig that can be changed without changing the model.
+LOAD_SETTINGS = ("dtype", "attention", "remat", "dropout", "context_length")
 
 
 class Description(NamedTuple):
-    """What a folder's config.json says; ids are None where it names none."""
+    """What a folder's config.json says.
+
+    family:      a name in ``models.pretrained.config.FAMILIES``
+    config:      the model's TransformerConfig
+    first_token: id of the token that begins every text; None where the file names none
+    last_tokens: ids of tokens each of which ends a text
+    """
 
     family: str
     config: TransformerConfig
-    first_token: int | None  # put before a text
-    last_tokens: tuple[int, ...]  # any of them ends a text
+    first_token: int | None
+    last_tokens: tuple[int, ...]
 
 
 def describe(folder, **settings):
     """The Description of a folder, by its config.json alone; settings are those of ``load``.
 
-    Raises ValueError where the file is missing or says anything that this project's Transformer would not do.
+    Raises ValueError where the file is missing, or asks for anything that this project's Transformer does not do.
     """
     path = Path(folder) / "config.json"
     if not Path(folder).is_dir():
         raise ValueError(f"{folder} is not a folder")
-    if unknown := sorted(set(settings) - set(SETTINGS)):
-        raise ValueError(f"{unknown[0]} is not a setting of a pretrained model; {', '.join(SETTINGS)} are")
-    keys = safetensors_files.read_json(path)
+    if unknown := sorted(set(settings) - set(LOAD_SETTINGS)):
+        raise ValueError(f"{unknown[0]} is not a setting of a pretrained model; {', '.join(LOAD_SETTINGS)} are")
+    keys = read_json(path)
     try:
         family, config = read_config(keys)
     except ValueError as error:
         raise ValueError(f"{path.parent}: {error}") from None
     if settings.get("context_length", 0) > config.context_length:
         raise ValueError(f"{folder}: context_length={settings['context_length']} exceeds its {config.context_length}")
-    last = keys.get("eos_token_id")
-    last = last if isinstance(last, list) else [] if last is None else [last]
-    return Description(family, replace(config, **settings), keys.get("bos_token_id"), tuple(last))
+    last_tokens = keys.get("eos_token_id")
+    if not isinstance(last_tokens, list):
+        last_tokens = [] if last_tokens is None else [last_tokens]
+    return Description(family, replace(config, **settings), keys.get("bos_token_id"), tuple(last_tokens))
 
 
 def load(folder, *, place=None, parameter_dtype=None, **settings):
-    """(Transformer, {"params": parameters}) of a pretrained model's folder.
+    """Loads (Transformer, {"params": parameters}) from a pretrained model's folder.
 
-    Arrays are read one at a time, so that memory stays near one copy of the parameters. place(path, array) turns each
-    numpy array into what the parameters hold: by default an array on the default device; to load onto a mesh, give
-    ``lambda path, array: jax.device_put(array, sharding)`` with the sharding of that path. parameter_dtype is the
-    parameters' dtype, by default the model's own, float32 or wider. settings replace the config's dtype, attention,
-    remat, dropout or context_length, which can only become shorter.
+    Arrays are read one at a time, so that memory stays near one copy of the parameters.
 
-    Raises ValueError, before any array is read, for a model or a setting of it that is not supported, for arrays that
-    are missing, left over or of a wrong shape, and for damaged or pickled files.
+    Args:
+      place: function (path, numpy array) -> what the parameters hold; by default an array on the default device. To
+        load onto a mesh, give ``lambda path, array: jax.device_put(array, sharding)`` with the sharding of that path.
+      parameter_dtype: dtype of the parameters; by default the model's own, float32 or wider.
+      settings: values for LOAD_SETTINGS of the config; context_length can only become shorter.
+    Raises:
+      ValueError, before any array is read: a model or a setting of it that is not supported, an array that is missing,
+        unknown or of a wrong shape, a damaged file, or pickles in place of safetensors.
     """
     family, config, *_ = describe(folder, **settings)
     stored_config = describe(folder).config
-    files = parameter_files(family, stored_config, folder)
+    stored_arrays = find_parameters(family, stored_config, folder)
     dtype = np.dtype(jnp.dtype(parameter_dtype or config.parameter_dtype))
     place = place or (lambda path, array: jnp.asarray(array))
     params = {}
-    for tensor in tensors(family, stored_config):
-        array = safetensors_files.read(files[tensor.name])
+    for tensor in family_tensors(family, stored_config):
+        array = read_array(stored_arrays[tensor.name])
         for path, part in zip(tensor.paths, tensor.split(array), strict=True):
             *parents, name = path.split("/")
             node = params
@@ -81,35 +91,35 @@ def load(folder, *, place=None, parameter_dtype=None, **settings):
     return Transformer(config), {"params": params}
 
 
-def parameter_files(family, config, folder):
-    """{name without the family's prefix: where it is stored} of exactly the arrays that the model has.
+def find_parameters(family, config, folder):
+    """{name without the family's prefix: StoredArray} of exactly the arrays that the model has.
 
-    Raises ValueError, naming the array, where one is missing, left over, of a wrong shape or of no floating dtype, and
-    where an unembedding differs from the embedding that config.json ties it to.
+    Raises ValueError with the array's name where an array is missing, unknown, of a wrong shape or of no floating
+    dtype, and where an unembedding differs from the embedding that config.json ties it to.
     """
-    prefix, renamed = PREFIXES.get(family, ""), RENAMED.get(family, {})
-    files, full_names = {}, {}
-    for full_name, stored in safetensors_files.folder_header(folder).items():
+    prefix, older_names = PREFIXES.get(family, ""), OLDER_NAMES.get(family, {})
+    stored_arrays, full_names = {}, {}
+    for full_name, stored in read_folder_header(folder).items():
         name = full_name.removeprefix(prefix)
-        name = renamed.get(name, name)
+        name = older_names.get(name, name)
         if name in full_names:
             raise ValueError(f"{folder} holds both {full_names[name]} and {full_name}, which are the same parameter")
-        if not re.fullmatch(BUFFERS.get(family, "$^"), name):
-            files[name], full_names[name] = stored, full_name
-    if config.num_layers > len(files):  # before a table of that many is made
-        raise ValueError(
-            f"{folder} holds {len(files)} tensors, too few for the {config.num_layers} layers of config.json"
-        )
-    expected = {tensor.name: tensor for tensor in tensors(family, config)}
+        if not re.fullmatch(BUFFER_PATTERNS.get(family, "$^"), name):
+            stored_arrays[name], full_names[name] = stored, full_name
+    count = len(stored_arrays)
+    if config.num_layers > count:  # checked before a table for that many layers is made
+        raise ValueError(f"{folder} holds {count} tensors, too few for the {config.num_layers} layers of config.json")
+    expected = {tensor.name: tensor for tensor in family_tensors(family, config)}
     unembedding = UNEMBEDDINGS.get(family)
-    if config.tied_unembedding and unembedding in files:
-        drop_tied_copy(files, unembedding, next(t.name for t in expected.values() if t.paths == ("embed",)), folder)
-    if missing := sorted(set(expected) - set(files)):
+    if config.tied_unembedding and unembedding in stored_arrays:
+        embedding = next(tensor.name for tensor in expected.values() if tensor.paths == ("embed",))
+        drop_tied_copy(stored_arrays, unembedding, embedding, folder)
+    if missing := sorted(set(expected) - set(stored_arrays)):
         hint = " untied from the embedding" if missing == [unembedding] else ""
-        raise ValueError(f"{folder} lacks {listed(missing)}, which config.json implies{hint}")
-    if left_over := sorted(full_names[name] for name in set(files) - set(expected)):
-        raise ValueError(f"{folder} holds {listed(left_over)}, which the model of its config.json does not have")
-    for name, stored in files.items():
+        raise ValueError(f"{folder} lacks {first_and_count(missing)}, which config.json implies{hint}")
+    if unknown := sorted(full_names[name] for name in set(stored_arrays) - set(expected)):
+        raise ValueError(f"{folder} holds {first_and_count(unknown)}, which the model of its config.json does not have")
+    for name, stored in stored_arrays.items():
         shape = expected[name].stored_shape
         if stored.shape != shape:
             raise ValueError(
@@ -117,17 +127,18 @@ def parameter_files(family, config, folder):
             )
         if not jnp.issubdtype(stored.dtype, jnp.floating):
             raise ValueError(f"{folder}: tensor {full_names[name]} has dtype {stored.dtype}, which is not floating")
-    return files
+    return stored_arrays
 
 
-def drop_tied_copy(files, unembedding, embedding, folder):
-    """Leaves the one array of a tied pair under the embedding's name; raises ValueError where there are two."""
-    copy = files.pop(unembedding)
-    if not np.array_equal(*(safetensors_files.read(stored) for stored in (copy, files.setdefault(embedding, copy)))):
+def drop_tied_copy(stored_arrays, unembedding, embedding, folder):
+    """Keeps one array of a tied pair, under the embedding's name; raises ValueError where the two differ."""
+    unembedding_copy = stored_arrays.pop(unembedding)
+    embedding_copy = stored_arrays.setdefault(embedding, unembedding_copy)
+    if not np.array_equal(read_array(unembedding_copy), read_array(embedding_copy)):
         raise ValueError(f"{folder}: config.json ties {unembedding} to {embedding}, but they are different arrays")
 
 
-def listed(names):
-    """The first of some tensors, and how many more there are."""
+def first_and_count(names):
+    """The first of several tensors, and how many more there are, as text."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"tensor {names[0]}{more}"

@@ -1,7 +1,7 @@
 """Safetensors files: named arrays behind a header of JSON, read one at a time and written in one pass.
 
 A file is 8 bytes with the header's length, the header, {name: {dtype, shape, data_offsets}}, and the arrays' bytes one
-after the other. Nothing in such a file is code, and each array is found without reading the others.
+after the other. Nothing in such a file is code, and each array can be read without the others.
 """
 
 import json
@@ -25,13 +25,13 @@ DTYPES = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(bool),
 }
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-MAX_HEADER = 100_000_000  # bytes; no model comes near
+SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+MAX_HEADER_BYTES = 100_000_000  # no model's header comes near this
 
 
-class Stored(NamedTuple):
-    """Where an array lies: its file, dtype, shape and first byte."""
+class StoredArray(NamedTuple):
+    """Where an array lies in a file: the file, and the array's dtype, shape and first byte."""
 
     file: Path
     dtype: np.dtype
@@ -42,24 +42,24 @@ class Stored(NamedTuple):
 def read_json(path):
     """The JSON object in a file; raises ValueError where it is missing, damaged, no object, or names a key twice."""
 
-    def unique(pairs):
-        if len(found := dict(pairs)) < len(pairs):
+    def to_dict(pairs):
+        if len(keys := dict(pairs)) < len(pairs):
             raise ValueError("a key occurs twice")
-        return found
+        return keys
 
     try:
-        found = json.loads(Path(path).read_bytes(), object_pairs_hook=unique)
+        value = json.loads(Path(path).read_bytes(), object_pairs_hook=to_dict)
     except (FileNotFoundError, IsADirectoryError):
         raise ValueError(f"{path} is missing") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} holds {type(found).__name__}, not a JSON object")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds {type(value).__name__}, not a JSON object")
+    return value
 
 
-def header(path):
-    """{name: Stored} of one file; raises ValueError where the file is missing, damaged or cut off."""
+def read_header(path):
+    """{name: StoredArray} of one file; raises ValueError where the file is missing, damaged or cut off."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} is missing")
@@ -69,7 +69,7 @@ def header(path):
         if first == b"version ":
             raise ValueError(f"{path} is a Git LFS pointer, not weights: fetch the file itself (git lfs pull)")
         length = int.from_bytes(first, "little")
-        if len(first) < 8 or length > min(size - 8, MAX_HEADER):
+        if len(first) < 8 or length > min(size - 8, MAX_HEADER_BYTES):
             raise ValueError(f"{path} is not a safetensors file, or is truncated: its header does not fit {size} bytes")
         text = file.read(length)
     try:
@@ -79,9 +79,9 @@ def header(path):
         raise ValueError(f"{path} is not a safetensors file: its header is not valid JSON") from None
     if len(entries) < sum(name != "__metadata__" for name, _ in pairs):
         raise ValueError(f"{path} is damaged: its header names a tensor twice")
-    found, spans = {}, []
+    arrays, spans = {}, []
     for name, entry in entries.items():
-        found[name], span = stored(path, name, entry, 8 + length)
+        arrays[name], span = parse_entry(path, name, entry, 8 + length)
         spans.append((*span, name))
     end = 8 + length
     for first, last, name in sorted(spans):
@@ -89,30 +89,31 @@ def header(path):
             raise ValueError(f"{path} is damaged: tensor {name} does not begin where the one before it ends")
         end = last
     if end != size:
-        what = "truncated" if size < end else "damaged"
-        raise ValueError(f"{path} is {what}: its header describes {end} bytes and it has {size}")
-    return found
+        state = "truncated" if size < end else "damaged"
+        raise ValueError(f"{path} is {state}: its header describes {end} bytes and it has {size}")
+    return arrays
 
 
-def stored(path, name, entry, offset):
-    """(Stored, (first byte, end)) of a header's entry; raises ValueError where the entry contradicts itself."""
+def parse_entry(path, name, entry, offset):
+    """(StoredArray, (first byte, end)) of a header's entry; raises ValueError where the entry contradicts itself."""
     dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if not all(whole_numbers(values) for values in (shape, offsets)) or len(offsets) != 2:
+    if not all(are_whole_numbers(values) for values in (shape, offsets)) or len(offsets) != 2:
         raise ValueError(f"{path} is damaged: tensor {name} has no valid shape and data_offsets")
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"{path}: tensor {name} has dtype {dtype}, which is not one of {', '.join(DTYPES)}")
     first, last = (offset + value for value in offsets)
     if last - first != math.prod(shape) * DTYPES[dtype].itemsize:
         raise ValueError(f"{path} is damaged: tensor {name} has {last - first} bytes for {dtype} of shape {shape}")
-    return Stored(path, DTYPES[dtype], tuple(shape), first), (first, last)
+    return StoredArray(path, DTYPES[dtype], tuple(shape), first), (first, last)
 
 
-def whole_numbers(values):
+def are_whole_numbers(values):
+    """Whether a JSON value is a list of whole numbers, none of them negative."""
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
-def folder_header(folder):
-    """{name: Stored} of a folder with model.safetensors, or with an index and the shards that it names.
+def read_folder_header(folder):
+    """{name: StoredArray} of a folder with model.safetensors, or with an index and the shards that it names.
 
     Raises ValueError where there is neither, where a shard is missing or differs from the index, and where there are
     only pickle files, which can run code when they are read.
@@ -120,53 +121,55 @@ def folder_header(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
-    if (folder / INDEX).is_file():
-        return sharded_header(folder)
-    if (folder / SINGLE).is_file():
-        return header(folder / SINGLE)
-    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    if (folder / INDEX_FILE).is_file():
+        return read_sharded_header(folder)
+    if (folder / SINGLE_FILE).is_file():
+        return read_header(folder / SINGLE_FILE)
+    pickles = sorted(file.name for pattern in PICKLE_PATTERNS for file in folder.glob(pattern))
     if pickles:
         raise ValueError(
             f"{folder} holds {pickles[0]}, a pickle, which can run code when it is read: convert it where you trust "
             "it, with AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR) of transformers"
         )
-    raise ValueError(f"{folder} holds neither {SINGLE} nor {INDEX}")
+    raise ValueError(f"{folder} holds neither {SINGLE_FILE} nor {INDEX_FILE}")
 
 
-def sharded_header(folder):
-    """{name: Stored} by the index of shards in a folder; raises ValueError where they disagree."""
-    weight_map = read_json(folder / INDEX).get("weight_map")
+def read_sharded_header(folder):
+    """{name: StoredArray} of a folder's shards; raises ValueError where they disagree with the folder's index."""
+    index = folder / INDEX_FILE
+    weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise ValueError(f"{folder / INDEX} has no weight_map from tensors to files")
-    found = {}
+        raise ValueError(f"{index} has no weight_map from tensors to files")
+    arrays = {}
     for shard in sorted(set(weight_map.values())):
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
-            raise ValueError(f"{folder / INDEX} names {shard!r}, which is not a .safetensors file of the same folder")
+            raise ValueError(f"{index} names {shard!r}, which is not a .safetensors file of the same folder")
         if not (folder / shard).is_file():
-            raise ValueError(f"{folder / shard} is missing: {INDEX} names this shard")
-        tensors = header(folder / shard)
-        listed = {name for name, file in weight_map.items() if file == shard}
-        if different := sorted(listed ^ set(tensors)):
-            where = "is not in the shard" if different[0] in listed else "is not in the index"
-            raise ValueError(f"{folder / shard} and {INDEX} disagree: tensor {different[0]} {where}")
-        found |= tensors
-    return found
+            raise ValueError(f"{folder / shard} is missing: {INDEX_FILE} names this shard")
+        arrays_of_shard = read_header(folder / shard)
+        names_by_index = {name for name, file in weight_map.items() if file == shard}
+        if different := sorted(names_by_index ^ set(arrays_of_shard)):
+            place = "is not in the shard" if different[0] in names_by_index else "is not in the index"
+            raise ValueError(f"{folder / shard} and {INDEX_FILE} disagree: tensor {different[0]} {place}")
+        arrays |= arrays_of_shard
+    return arrays
 
 
-def read(tensor):
-    """The array of a Stored, read from the file alone; raises ValueError where the file has become shorter."""
-    count = math.prod(tensor.shape)
-    array = np.fromfile(tensor.file, tensor.dtype, count, offset=tensor.start)
+def read_array(stored):
+    """Reads one StoredArray and nothing else of its file; raises ValueError where the file has become shorter."""
+    count = math.prod(stored.shape)
+    array = np.fromfile(stored.file, stored.dtype, count, offset=stored.start)
     if len(array) < count:
-        raise ValueError(f"{tensor.file} became shorter while it was being read")
-    return array.reshape(tensor.shape)
+        raise ValueError(f"{stored.file} became shorter while it was being read")
+    return array.reshape(stored.shape)
 
 
-def write(path, tensors):
-    """Writes a file; tensors are (name, dtype, shape, function that returns the array), called one after the other.
+def write_arrays(path, tensors):
+    """Writes a file of ``tensors``, rows (name, dtype, shape, function that returns the array).
 
-    The file appears under its name only when it is complete. Raises ValueError for a dtype that the format lacks, or
-    an array that is not as announced.
+    The functions are called one after the other, so that one array is in memory at a time. The file appears under its
+    name only when it is complete. Raises ValueError for a dtype that the format lacks, and for an array whose dtype or
+    shape is not that of its row.
     """
     codes = {dtype: code for code, dtype in DTYPES.items()}
     entries, end = {"__metadata__": {"format": "pt"}}, 0

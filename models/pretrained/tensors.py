@@ -1,8 +1,8 @@
-"""Which arrays a pretrained model's files hold, and how each becomes parameters of a Transformer, and back.
+"""The arrays that a pretrained model's files hold, and how they become parameters of a Transformer, and back.
 
 Axes: V vocabulary, T context length, D model width, H heads, G key and value heads, C head width, F hidden width of the
-MLP, 3 query, key and value. A word such as ``3HC`` is one axis of the stored array, the product of its letters with the
-last one running fastest.
+MLP, 3 query, key and value. A word such as ``3HC`` is one axis of the stored array: the product of its letters, of
+which the last one varies fastest.
 """
 
 import math
@@ -16,9 +16,9 @@ import numpy as np
 
 from models.transformer import Transformer
 
-# Arrays: (name in the file, its axes there, its axes here, path of the parameter). {} is the layer; a star stands for
-# query, key and value in turn.
-GPT2 = (
+# Each row: (name in the file, axes in the file, axes of the parameter, path of the parameter). {} is the layer; a star
+# stands for query, key and value in turn.
+GPT2_ROWS = (
     ("wte.weight", "V D", "VD", "embed"),
     ("wpe.weight", "T D", "TD", "positions"),
     ("h.{}.ln_1.weight", "D", "D", "layer_{}/attention_norm/scale"),
@@ -37,7 +37,7 @@ GPT2 = (
     ("ln_f.bias", "D", "D", "final_norm/bias"),
     ("lm_head.weight", "V D", "DV", "unembed/kernel"),
 )
-GPT_NEOX = (
+GPT_NEOX_ROWS = (
     ("embed_in.weight", "V D", "VD", "embed"),
     ("layers.{}.input_layernorm.weight", "D", "D", "layer_{}/attention_norm/scale"),
     ("layers.{}.input_layernorm.bias", "D", "D", "layer_{}/attention_norm/bias"),
@@ -55,7 +55,7 @@ GPT_NEOX = (
     ("final_layer_norm.bias", "D", "D", "final_norm/bias"),
     ("embed_out.weight", "V D", "DV", "unembed/kernel"),
 )
-LLAMA = (
+LLAMA_ROWS = (
     ("embed_tokens.weight", "V D", "VD", "embed"),
     ("layers.{}.input_layernorm.weight", "D", "D", "layer_{}/attention_norm/scale"),
     ("layers.{}.self_attn.q_proj.weight", "HC D", "DHC", "layer_{}/attention/query/kernel"),
@@ -76,10 +76,8 @@ LLAMA = (
     ("norm.weight", "D", "D", "final_norm/scale"),
     ("lm_head.weight", "V D", "DV", "unembed/kernel"),
 )
-
-
-TABLES = {"gpt2": GPT2, "gpt_neox": GPT_NEOX, "llama": LLAMA, "qwen2": LLAMA}
-# Of every name but the unembedding's, in files saved together with a language-model head.
+FAMILY_ROWS = {"gpt2": GPT2_ROWS, "gpt_neox": GPT_NEOX_ROWS, "llama": LLAMA_ROWS, "qwen2": LLAMA_ROWS}
+# In files saved together with a language-model head, every name but the unembedding's begins with its family's prefix.
 PREFIXES = {"gpt2": "transformer.", "gpt_neox": "gpt_neox.", "llama": "model.", "qwen2": "model."}
 UNEMBEDDINGS = {
     "gpt2": "lm_head.weight",
@@ -87,10 +85,10 @@ UNEMBEDDINGS = {
     "llama": "lm_head.weight",
     "qwen2": "lm_head.weight",
 }
-# Names that newer versions of the reference write, here by the older ones.
-RENAMED = {"gpt_neox": {"lm_head.weight": "embed_out.weight"}}
-# Arrays that hold no parameters: causal masks, and frequencies, which follow from config.json.
-BUFFERS = {
+# {family: {name that newer versions of the reference write: the older name}}
+OLDER_NAMES = {"gpt_neox": {"lm_head.weight": "embed_out.weight"}}
+# The names of arrays that hold no parameters: causal masks, and frequencies, which follow from config.json.
+BUFFER_PATTERNS = {
     "gpt2": r"h\.\d+\.attn\.(masked_)?bias",
     "gpt_neox": r"layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",
     "llama": r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
@@ -98,30 +96,37 @@ BUFFERS = {
 
 
 class Tensor(NamedTuple):
-    """One stored array: its name, its axes there and here, and the parameters that it is."""
+    """One stored array, and the one or three parameters that it holds.
+
+    name:        the array's name in the file, without the family's prefix
+    stored_axes: axes in the file, a word of letters for each
+    axes:        axes of the parameters, a letter for each; a leading 3 is split over three parameters
+    paths:       paths of the parameters
+    sizes:       {axis letter: size}
+    """
 
     name: str
-    stored: str  # words of axis letters, one an axis
-    axes: str  # letters; a leading 3 is split over three parameters
+    stored_axes: str
+    axes: str
     paths: tuple[str, ...]
-    sizes: dict  # of the letters
+    sizes: dict
 
     @property
     def letters(self):
-        return self.stored.replace(" ", "")
+        return self.stored_axes.replace(" ", "")
 
     @property
     def stored_shape(self):
-        return tuple(math.prod(self.sizes[letter] for letter in word) for word in self.stored.split())
+        return tuple(math.prod(self.sizes[letter] for letter in word) for word in self.stored_axes.split())
 
     def split(self, array):
-        """The parameters' arrays, views of the stored one."""
+        """Turns the stored array into the parameters' arrays, which are views of it."""
         array = array.reshape([self.sizes[letter] for letter in self.letters])
         array = array.transpose([self.letters.index(letter) for letter in self.axes])
         return list(array) if self.axes.startswith("3") else [array]
 
     def join(self, arrays):
-        """The stored array of the parameters'; the inverse of ``split``."""
+        """Turns the parameters' arrays into the stored array; the inverse of ``split``."""
         array = np.stack(arrays) if self.axes.startswith("3") else arrays[0]
         return array.transpose([self.axes.index(letter) for letter in self.letters]).reshape(self.stored_shape)
 
@@ -140,7 +145,8 @@ def axis_sizes(config):
     }
 
 
-PARTS = (
+# (pattern of a bias's path, the part of the model that ``TransformerConfig.has_bias`` knows it by)
+BIAS_PARTS = (
     ("attention/(query|key|value|[*])/", "query_key_value"),
     ("attention/output/", "attention_output"),
     ("mlp_(in|gate|project)/", "mlp"),
@@ -148,36 +154,37 @@ PARTS = (
 
 
 def has_bias(config, path):
-    """Whether the model of a TransformerConfig has the bias at a path."""
-    part = next((part for pattern, part in PARTS if re.search(pattern, path)), None)
+    """Whether the Transformer of a config has the bias at a path."""
+    part = next((part for pattern, part in BIAS_PARTS if re.search(pattern, path)), None)
     return config.bias if part is None else config.has_bias(part)
 
 
-def tensors(family, config):
-    """[Tensor] of a family's model, names without the family's prefix."""
+def family_tensors(family, config):
+    """[Tensor] that the files of a family's model hold."""
     if family == "assay":
-        return own_tensors(config)
-    sizes, found = axis_sizes(config), []
-    for name, stored, axes, path in TABLES[family]:
+        return parameter_tensors(config)
+    sizes, tensors = axis_sizes(config), []
+    for name, stored_axes, axes, path in FAMILY_ROWS[family]:
         if path == "unembed/kernel" and config.tied_unembedding:
             continue
         if path.endswith("/bias") and not has_bias(config, path):
             continue
         for layer in range(config.num_layers) if "{}" in name else (0,):
-            at = path.format(layer)
-            paths = tuple(at.replace("*", part) for part in ("query", "key", "value")) if "*" in at else (at,)
-            found.append(Tensor(name.format(layer), stored, axes, paths, sizes))
-    return found
+            layer_path = path.format(layer)
+            parts = ("query", "key", "value") if "*" in layer_path else ("",)
+            paths = tuple(layer_path.replace("*", part) for part in parts)
+            tensors.append(Tensor(name.format(layer), stored_axes, axes, paths, sizes))
+    return tensors
 
 
-def own_tensors(config):
-    """[Tensor] of a Transformer under its own parameters' paths, with dots, and its own shapes."""
+def parameter_tensors(config):
+    """[Tensor] of a Transformer's parameters as they are: each named by its path, with dots, and of its own shape."""
     tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     params = jax.eval_shape(Transformer(config).init, jax.random.key(0), tokens)["params"]
-    found = []
+    tensors = []
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path = "/".join(key.key for key in keys)
         sizes = dict(zip(string.ascii_lowercase, leaf.shape, strict=False))
         axes = "".join(sizes)
-        found.append(Tensor(path.replace("/", "."), " ".join(axes), axes, (path,), sizes))
-    return found
+        tensors.append(Tensor(path.replace("/", "."), " ".join(axes), axes, (path,), sizes))
+    return tensors

@@ -9,13 +9,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PretrainedTokenizer:
-    """Text to token ids and back by a tokenizer.json."""
+    """Turns text into token ids and back, by a tokenizer.json.
 
-    vocab_size: int  # ids below it are legal for the model
-    rules: Any  # of the tokenizers package
+    vocab_size: the model's number of ids; larger ones are refused
+    rules:      a ``tokenizers.Tokenizer``
+    """
+
+    vocab_size: int
+    rules: Any
 
     def encode(self, text, special_tokens=False):
-        """Ids [T] of a text, int32; with special_tokens also those that the tokenizer puts before and after it.
+        """Ids [T] of a text, int32; with special_tokens also the ids that the tokenizer puts before and after a text.
 
         Raises ValueError where an id is not in the model's vocabulary.
         """
@@ -45,16 +49,16 @@ def load_tokenizer(folder, vocab_size):
         )
     try:
         return PretrainedTokenizer(vocab_size, Tokenizer.from_file(str(path)))
-    except Exception as error:  # the package raises nothing more specific
+    except Exception as error:  # the tokenizers package raises nothing more specific
         raise ValueError(f"{path} is not a valid tokenizer: {error}") from None
 
 
-def left_padded(prompts, context_length, num_new_tokens=0):
-    """(tokens_BT, positions_BT, visible_BT) of prompts, each ending in the last column.
+def pad_left(prompts, context_length, num_new_tokens=0):
+    """Puts prompts into one batch (tokens_BT, positions_BT, visible_BT), in which each ends in the last column.
 
-    Padding has token 0, position 0 and is not visible: with positions that count each prompt's own tokens, and keys
-    that hide the padding, a prompt's logits are those that it has alone. Raises ValueError for an empty prompt, and for
-    one that with num_new_tokens exceeds the context length.
+    Padding has token 0 and position 0, and is not visible. Positions count each prompt's own tokens and padding is
+    hidden from attention, so that a prompt's logits are those of the prompt alone. Raises ValueError for an empty
+    prompt, and for a prompt that exceeds the context length together with its num_new_tokens.
     """
     lengths = [len(prompt) for prompt in prompts]
     if not lengths or min(lengths) == 0:

@@ -32,10 +32,10 @@ def test_a_file_is_cut_as_nanogpt_cuts_it(tmp_path):
     assert corpus.train == (text[: int(len(text) * 0.9)],)
     assert corpus.validation == (text[int(len(text) * 0.9) :],)
     assert corpus.test == ()
-    thirds = corpora.load(str(tmp_path / "text"), test_share=0.05)
-    assert thirds.train == corpus.train
-    assert thirds.validation[0] + thirds.test[0] == corpus.validation[0]
-    assert len(thirds.test[0]) == int(len(text) * 0.05)
+    with_test = corpora.load(str(tmp_path / "text"), test_share=0.05)
+    assert with_test.train == corpus.train
+    assert with_test.validation[0] + with_test.test[0] == corpus.validation[0]
+    assert len(with_test.test[0]) == int(len(text) * 0.05)
 
 
 def test_tiny_shakespeare_has_nanogpts_number_of_tokens():
@@ -68,8 +68,9 @@ def test_files_named_as_splits_are_the_splits(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text(f"text of {name}\n")
     corpus = corpora.load(str(tmp_path))
-    held = [corpus.train, corpus.validation, corpus.test]
-    assert held == [(f"text of {name}\n",) for name in names] + [()] * (3 - len(names))
+    assert [corpus.train, corpus.validation, corpus.test] == [(f"text of {name}\n",) for name in names] + [()] * (
+        3 - len(names)
+    )
 
 
 def test_programs_named_as_splits_are_documents(folder):
@@ -121,13 +122,13 @@ def test_another_corpus_can_be_the_test_split(folder, tmp_path):
 def test_the_hash_is_that_of_the_text_and_its_splits(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     assert corpora.load(str(tmp_path / "copy")).sha256 == corpora.load(str(folder)).sha256
-    hashes = {corpora._sha256(documents) for documents in (
+    splits = [
         {"train": ("ab",), "validation": (), "test": ()},
         {"train": ("a", "b"), "validation": (), "test": ()},
         {"train": ("a",), "validation": ("b",), "test": ()},
         {"train": ("a",), "validation": (), "test": ("b",)},
-    )}  # fmt: skip
-    assert len(hashes) == 4
+    ]
+    assert len({corpora._sha256(documents) for documents in splits}) == 4
 
 
 def test_the_standard_library_has_no_tests_and_no_document_twice(stdlib):

@@ -50,28 +50,28 @@ def levels(array):
 
 
 def test_the_digits_are_scaled_to_the_model_and_belong_to_their_labels():
-    found = images.load("digits")
-    assert (found.train_images.shape, found.test_images.shape) == ((1438, 32, 32, 3), (359, 32, 32, 3))
-    assert found.train_images.dtype == np.uint8
-    assert (found.train_images[..., 0] == found.train_images[..., 2]).all()
-    assert np.bincount(found.test_labels).min() >= 28
+    loaded = images.load("digits")
+    assert (loaded.train_images.shape, loaded.test_images.shape) == ((1438, 32, 32, 3), (359, 32, 32, 3))
+    assert loaded.train_images.dtype == np.uint8
+    assert (loaded.train_images[..., 0] == loaded.train_images[..., 2]).all()
+    assert np.bincount(loaded.test_labels).min() >= 28
     small = images.load("digits", image_shape=(8, 8, 1))
     assert small.train_images.max() == 255
-    np.testing.assert_array_equal(small.train_labels, found.train_labels)
+    np.testing.assert_array_equal(small.train_labels, loaded.train_labels)
     # The nearest class mean, by pixels alone, is right for most.
     means = np.stack([small.train_images[small.train_labels == k].mean(0) for k in range(10)])
     distance = ((small.test_images[:, None] - means) ** 2).sum((2, 3, 4))
     assert (distance.argmin(1) == small.test_labels).mean() > 0.85
-    assert found.sha256 == images.load("digits").sha256 != small.sha256
+    assert loaded.sha256 == images.load("digits").sha256 != small.sha256
 
 
 def test_a_local_copy_is_read_through_the_builder_shuffled_and_cached(tmp_path, cache, capsys):
     folder = write_copy(tmp_path / "copy")
-    found = images.load("cifar10", folder)
-    assert found.source == "cifar10_jpeg"
-    assert found.class_names == CLASSES
+    loaded = images.load("cifar10", folder)
+    assert loaded.source == "cifar10_jpeg"
+    assert loaded.class_names == CLASSES
     for split, count in COUNTS.items():
-        pixels, labels = getattr(found, f"{split}_images"), getattr(found, f"{split}_labels")
+        pixels, labels = getattr(loaded, f"{split}_images"), getattr(loaded, f"{split}_labels")
         assert pixels.shape == (count, 32, 32, 3)
         np.testing.assert_array_equal(np.sort(levels(pixels)), 8 * np.arange(count))
         np.testing.assert_array_equal(levels(pixels) // 8 % 10, labels)
@@ -80,9 +80,9 @@ def test_a_local_copy_is_read_through_the_builder_shuffled_and_cached(tmp_path, 
     assert len(list(cache.iterdir())) == 1
     again = images.load("cifar10", folder)
     assert "preparing" not in capsys.readouterr().err
-    assert again.sha256 == found.sha256
+    assert again.sha256 == loaded.sha256
     next(cache.iterdir()).write_bytes(b"PK damaged")
-    assert images.load("cifar10", folder).sha256 == found.sha256
+    assert images.load("cifar10", folder).sha256 == loaded.sha256
 
 
 def test_the_original_pixels_are_read_from_the_binary_archive(tmp_path):
@@ -98,12 +98,12 @@ def test_the_original_pixels_are_read_from_the_binary_archive(tmp_path):
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    found = images.load("cifar10", tmp_path)
-    assert found.source == "cifar10_binary"
-    for image, label in zip(found.train_images, found.train_labels, strict=True):
+    loaded = images.load("cifar10", tmp_path)
+    assert loaded.source == "cifar10_binary"
+    for image, label in zip(loaded.train_images, loaded.train_labels, strict=True):
         (index,) = (i for i in range(10) if np.array_equal(pixels[i].transpose(1, 2, 0), image))
         assert label == index
-    assert len(found.test_labels) == 2
+    assert len(loaded.test_labels) == 2
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"cifar-10-binary.tar.gz is damaged"):
         images.load("cifar10", tmp_path)
@@ -157,15 +157,15 @@ def test_images_that_do_not_fit_the_model_are_refused(tmp_path):
 def test_standardized_images_have_mean_zero_and_deviation_one():
     pixels = np.random.default_rng(0).integers(0, 256, size=(50, 8, 8, 3), dtype=np.uint8)
     pixels[..., 1] //= 4
-    found = images.standardized(jnp.asarray(pixels), *images.channel_moments(pixels))
-    np.testing.assert_allclose(found.mean((0, 1, 2)), 0, atol=1e-4)
-    np.testing.assert_allclose(found.std((0, 1, 2)), 1, atol=1e-4)
+    standardized = images.standardize(jnp.asarray(pixels), *images.channel_moments(pixels))
+    np.testing.assert_allclose(standardized.mean((0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(standardized.std((0, 1, 2)), 1, atol=1e-4)
     np.testing.assert_allclose(images.channel_moments(pixels)[0], pixels.mean((0, 1, 2)) / 255, rtol=1e-5)
 
 
 def test_a_balanced_subset_has_as_many_of_each_class():
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), [30] * 9 + [5]))
-    classes = images.by_class(labels, 45)
+    classes = images.group_by_class(labels, 45)
 
     @jax.jit
     def drawn(seed, draws):
@@ -180,4 +180,4 @@ def test_a_balanced_subset_has_as_many_of_each_class():
     assert max(shared) < 20
     np.testing.assert_array_equal(drawn(1, jnp.arange(4)), drawn(1, jnp.arange(4)))
     with pytest.raises(ValueError, match="takes 6 of class 9, which has 5"):
-        images.by_class(labels, 60)
+        images.group_by_class(labels, 60)

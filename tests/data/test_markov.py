@@ -1,30 +1,49 @@
 """Markov chains, against slow plain references and the losses that Edelman et al.'s setting implies."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from data import markov
 
-T = 100
+T, NUM_CHAINS = 100, 16000
 
 
-def chains(num_states, size=4000):
-    made = jax.jit(lambda key: markov.markov(key, size, T, num_states))(jax.random.key(num_states))
-    return made, {name: np.asarray(x) for name, x in made.items()}
+@functools.cache
+def chains(num_states):
+    """The batch of NUM_CHAINS chains of length T."""
+    make = jax.jit(lambda key: markov.markov(key, NUM_CHAINS, T, num_states))
+    return jax.device_get(make(jax.random.key(num_states)))
+
+
+def first_chains(num_states, count):
+    return {name: array[:count] for name, array in chains(num_states).items()}
+
+
+@functools.cache
+def mean_losses(num_states):
+    """{predictor: (mean loss over positions, mean loss at the last one)} over all chains."""
+
+    @jax.jit
+    def compute(batch):
+        losses = markov.reference_losses(batch)
+        return {name: (loss_BT.mean(), loss_BT[:, -1].mean()) for name, loss_BT in losses.items()}
+
+    return compute(chains(num_states))
 
 
 @pytest.mark.parametrize("num_states", [2, 3, 5])
 def test_stationary_distribution_is_what_many_steps_lead_to(num_states):
     rows = np.random.default_rng(0).dirichlet(np.ones(num_states), num_states)
     by_steps = np.linalg.matrix_power(rows, 1000)[0]
-    np.testing.assert_allclose(markov.stationary_distribution(jnp.asarray(rows)), by_steps, atol=1e-5)
+    stationary = jax.jit(markov.stationary_distribution)(rows.astype(np.float32))
+    np.testing.assert_allclose(stationary, by_steps, atol=1e-5)
 
 
 def test_rows_are_uniform_on_the_simplex():
-    _, batch = chains(3)
-    rows = batch["transition"].reshape(-1, 3)
+    rows = chains(3)["transition"].reshape(-1, 3)
     np.testing.assert_allclose(rows.sum(-1), 1, atol=1e-6)
     # Dirichlet(1): each entry is Beta(1, 2), mean 1/3 and variance 1/18; two entries have covariance -1/36.
     np.testing.assert_allclose(rows.mean(0), 1 / 3, atol=0.01)
@@ -32,24 +51,27 @@ def test_rows_are_uniform_on_the_simplex():
 
 
 def test_chains_start_and_stay_in_the_stationary_distribution():
-    _, batch = chains(2)
-    stationary = np.array([np.linalg.matrix_power(p.astype(float), 2000)[0] for p in batch["transition"]])
+    batch = first_chains(2, 4000)
+    # By hand for two states: pi_0 = p_10 / (p_01 + p_10).
+    transition = batch["transition"]
+    stationary = transition[:, 1, 0] / (transition[:, 0, 1] + transition[:, 1, 0])
     for t in (0, 1, 50, 99):
-        share = (batch["tokens"][:, t] == 0).mean()
-        assert abs(share - stationary[:, 0].mean()) < 0.03
+        is_zero = batch["tokens"][:, t] == 0
+        assert abs(is_zero.mean() - stationary.mean()) < 0.03
         # The first state follows its own chain's distribution, not the average one.
-        assert np.corrcoef(batch["tokens"][:, t] == 0, stationary[:, 0])[0, 1] > 0.4
+        assert np.corrcoef(is_zero, stationary)[0, 1] > 0.4
 
 
 def test_transitions_have_the_stated_frequencies():
-    _, batch = chains(3, size=2000)
-    agree = []
-    for tokens, targets, transition in zip(batch["tokens"], batch["targets"], batch["transition"], strict=True):
-        assert list(tokens[1:]) == list(targets[:-1])
-        for a in range(3):
-            if (tokens == a).sum() >= 30:
-                agree.append(np.mean(targets[tokens == a] == 0) - transition[a, 0])
-    assert abs(np.mean(agree)) < 0.005
+    batch = first_chains(3, 2000)
+    np.testing.assert_array_equal(batch["tokens"][:, 1:], batch["targets"][:, :-1])
+    differences = []
+    for state in range(3):
+        is_state = batch["tokens"] == state
+        counts = is_state.sum(1)
+        shares = (is_state & (batch["targets"] == 0)).sum(1)[counts >= 30] / counts[counts >= 30]
+        differences.append(shares - batch["transition"][counts >= 30, state, 0])
+    assert abs(np.concatenate(differences).mean()) < 0.005
 
 
 def slow_reference_losses(tokens, targets, transition):
@@ -67,21 +89,17 @@ def slow_reference_losses(tokens, targets, transition):
     return losses
 
 
-def test_reference_losses_equal_counting_by_hand():
-    made, batch = chains(3, size=5)
-    losses = markov.reference_losses(made)
+def test_reference_losses_equal_counting_by_hand_and_are_those_of_the_predictions():
+    batch = first_chains(3, 5)
+    losses, predictions = jax.jit(lambda b: (markov.reference_losses(b), markov.reference_predictions(b)))(batch)
     for i in range(5):
         slow = slow_reference_losses(batch["tokens"][i], batch["targets"][i], batch["transition"][i].astype(float))
         for name, values in slow.items():
             np.testing.assert_allclose(losses[name][i], values, rtol=1e-4, err_msg=name)
-
-
-THREE_STATES = [
-    (3, "uniform", 1.099, 1.099),
-    (3, "unigram", 1.003, 0.988),
-    (3, "bigram", 0.886, 0.846),
-    (3, "true", 0.818, 0.818),
-]
+    for name, predicted_BTK in predictions.items():
+        np.testing.assert_allclose(predicted_BTK.sum(-1), 1, atol=1e-5)
+        of_targets_BT = np.take_along_axis(np.asarray(predicted_BTK), batch["targets"][..., None], -1)[..., 0]
+        np.testing.assert_allclose(losses[name], -np.log(of_targets_BT), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -91,46 +109,43 @@ THREE_STATES = [
         (2, "unigram", 0.578, 0.566),
         (2, "bigram", 0.511, 0.4905),
         (2, "true", 0.481, 0.481),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in THREE_STATES),
+        (3, "uniform", 1.099, 1.099),
+        (3, "unigram", 1.003, 0.988),
+        (3, "bigram", 0.886, 0.846),
+        (3, "true", 0.818, 0.818),
     ],
 )
 def test_bayes_losses_are_those_of_the_setting(num_states, name, mean, last):
     """Means over positions and at the last one, in nats, as computed independently for T = 100."""
-    made, _ = chains(num_states, size=16000)
-    losses = markov.reference_losses(made)[name]
-    assert abs(losses.mean() - mean) < 0.004
-    assert abs(losses[:, -1].mean() - last) < 0.012
+    measured_mean, measured_last = mean_losses(num_states)[name]
+    assert abs(measured_mean - mean) < 0.004
+    assert abs(measured_last - last) < 0.012
 
 
 @pytest.mark.parametrize("num_states", [2, 4])
 def test_doubly_stochastic_rows_make_all_states_alike(num_states):
-    made = markov.random_transitions(jax.random.key(0), 4000, num_states, "doubly_stochastic")
-    np.testing.assert_allclose(made.sum(1), 1, atol=1e-6)
-    np.testing.assert_allclose(made.sum(2), 1, atol=1e-6)
-    np.testing.assert_allclose(made.mean(0), 1 / num_states, atol=0.02)
-    first = markov.stationary_distribution(made[0])
-    np.testing.assert_allclose(first, 1 / num_states, atol=1e-5)
+    @jax.jit
+    def draw(key):
+        transition_BKK = markov.random_transitions(key, 4000, num_states, "doubly_stochastic")
+        return transition_BKK, markov.stationary_distribution(transition_BKK[0])
+
+    transition_BKK, stationary_K = jax.device_get(draw(jax.random.key(0)))
+    np.testing.assert_allclose(transition_BKK.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(transition_BKK.sum(2), 1, atol=1e-6)
+    np.testing.assert_allclose(transition_BKK.mean(0), 1 / num_states, atol=0.02)
+    np.testing.assert_allclose(stationary_K, 1 / num_states, atol=1e-5)
     if num_states == 2:  # the probability to stay is uniform
-        np.testing.assert_allclose(np.histogram(made[:, 0, 0], 4, (0, 1))[0] / 4000, 0.25, atol=0.03)
-
-
-def test_predictions_are_distributions_and_the_references_losses_are_theirs():
-    made, batch = chains(3, size=5)
-    losses = markov.reference_losses(made)
-    for name, predicted in markov.reference_predictions(made).items():
-        np.testing.assert_allclose(predicted.sum(-1), 1, atol=1e-5)
-        of_targets = np.take_along_axis(np.asarray(predicted), batch["targets"][..., None], -1)[..., 0]
-        np.testing.assert_allclose(losses[name], -np.log(of_targets), rtol=1e-5)
+        np.testing.assert_allclose(np.histogram(transition_BKK[:, 0, 0], 4, (0, 1))[0] / 4000, 0.25, atol=0.03)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ((1,), "num_states=1 must be at least 2"),
         ((2, "stochastic"), "rows='stochastic' is not one of dirichlet, doubly_stochastic"),
         ((6, "doubly_stochastic"), "num_states=6 must be at most 5"),
     ],
 )
-def test_chains_that_do_not_exist_are_refused(arguments, says):
-    with pytest.raises(ValueError, match=says):
+def test_chains_that_do_not_exist_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
         markov.check(*arguments)

@@ -1,16 +1,22 @@
-"""Our TFDS builders: local copies are prepared and read through tfds.data_source, without TensorFlow and network."""
+"""Our TFDS builders: local copies are prepared and read through tfds.data_source, without TensorFlow and network.
+
+Covers data/tfds_builders/__main__.py and the builders
+data/tfds_builders/conllu/conllu_dataset_builder.py,
+data/tfds_builders/tiny_shakespeare/tiny_shakespeare_dataset_builder.py and
+data/tfds_builders/wikitext2/wikitext2_dataset_builder.py. tests/data/test_images.py covers those of CIFAR-10,
+data/tfds_builders/cifar10_binary/cifar10_binary_dataset_builder.py and
+data/tfds_builders/cifar10_jpeg/cifar10_jpeg_dataset_builder.py.
+"""
 
 import gzip
 import json
-import subprocess
+import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
 from data import corpora, tfds_builders
 
-ROOT = Path(__file__).parents[2]
 PLAY = "".join(f"ACTOR {n}:\nLine the {n}th, naïve.\n\n" for n in range(40))
 ARTICLES = [
     " \n = First = \n \n Text with = signs = in it . \n \n = = Section = = \n \n More . \n",
@@ -62,9 +68,9 @@ def test_articles_keep_their_order_and_every_character(prepared):
 
 
 def test_sentences_keep_their_lines_and_have_their_text(prepared):
-    found = examples(tfds_builders.sources("conllu", prepared)["validation"])
-    assert [example["conllu"] for example in found] == SENTENCES
-    assert [example["text"] for example in found] == ["Don't go.", "Yes , I'm"]
+    sentences = examples(tfds_builders.sources("conllu", prepared)["validation"])
+    assert [sentence["conllu"] for sentence in sentences] == SENTENCES
+    assert [sentence["text"] for sentence in sentences] == ["Don't go.", "Yes , I'm"]
 
 
 def test_a_corpus_is_read_by_name(prepared):
@@ -107,7 +113,7 @@ def test_a_second_preparation_changes_nothing_and_refuses_other_files(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [  # mtime=0: the time of compression would make other names of the cases in each worker
+    [  # mtime=0, because the time of compression would give the cases other names in each worker
         (gzip.compress(b"1\tYes\tyes\n\n" * 99, mtime=0)[:-9], r"en-train.conllu.gz is damaged, or not gzipped"),
         (b"1\tYes\tyes\n", r"en-train.conllu.gz is damaged, or not gzipped"),
         (
@@ -146,19 +152,12 @@ def test_local_copies_that_lack_something_are_refused(tmp_path):
         tfds_builders.prepare("tiny_shakespeare", tmp_path / "copy", tmp_path / "tfds")
 
 
-def test_the_command_answers_in_one_line(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "data.tfds_builders",
-        "tiny_shakespeare",
-        str(tmp_path),
-        "--data_dir",
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == (
+def test_the_command_answers_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tfds_builders", "tiny_shakespeare", str(tmp_path), f"--data_dir={tmp_path}"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("data.tfds_builders", run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
         f"error: {tmp_path} is no folder with files in it; tiny_shakespeare is made from input.txt of "
         "github.com/karpathy/char-rnn, data/tinyshakespeare\n"
     )

@@ -36,20 +36,20 @@ def same(a, b):
         ("char", {}, np.uint8),
         ("byte", {}, np.uint8),
         ("word", {"split": "punctuation"}, np.uint8),
-        ("sentencepiece", {"vocab_size": 340}, np.uint16),
+        ("sentencepiece", {"tokenizer_size": 340}, np.uint16),
     ],
 )
 def test_tokens_are_the_text(path, kind, settings, dtype):
-    found = tokens.prepare(path, kind, test_share=0.05, **settings)
+    prepared = tokens.prepare(path, kind, test_share=0.05, **settings)
     corpus = corpora.load(path, test_share=0.05)
-    assert found.train.dtype == dtype
-    assert found.vocab_size == found.tokenizer.vocab_size > found.train.max()
+    assert prepared.train.dtype == dtype
+    assert prepared.vocab_size == prepared.tokenizer.vocab_size > prepared.train.max()
     for split in corpora.SPLITS:
         if kind != "word":
-            assert found.tokenizer.decode(found[split]) == "".join(corpus[split])
-        assert found.num_bytes[split] == len("".join(corpus[split]).encode())
-        assert found.bytes_per_token(split) == found.num_bytes[split] / len(found[split])
-    same(found, tokens.prepare(path, kind, test_share=0.05, **settings))
+            assert prepared.tokenizer.decode(prepared[split]) == "".join(corpus[split])
+        assert prepared.num_bytes[split] == len("".join(corpus[split]).encode())
+        assert prepared.bytes_per_token(split) == prepared.num_bytes[split] / len(prepared[split])
+    same(prepared, tokens.prepare(path, kind, test_share=0.05, **settings))
 
 
 def test_tokenizers_see_the_training_split_only(tmp_path):
@@ -62,7 +62,21 @@ def test_tokenizers_see_the_training_split_only(tmp_path):
     assert characters.tokenizer == tokenizers.Characters("\n ab", unknown=True)
     assert characters.validation.tolist() == [2, 1, 4, 0]
     with pytest.raises(ValueError, match="'c'"):
-        tokens.prepare(str(tmp_path), "char", unknown=False)
+        tokens.tokenize(corpora.load(str(tmp_path)), "char", unknown=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("char", {}),
+        ("byte", {}),
+        ("word", {"vocab_size": 9, "split": "punctuation"}),
+        ("sentencepiece", {"vocab_size": 9}),
+    ],
+)
+def test_a_tokenizer_gets_the_options_that_it_takes(kind, settings):
+    assert tokens.tokenizer_settings(kind, 9, "punctuation") == settings
+    assert tokens.tokenizer_settings(kind) == {}
 
 
 def test_documents_are_ended(tmp_path):
@@ -73,22 +87,22 @@ def test_documents_are_ended(tmp_path):
     num_documents = len(corpora.load(str(folder)).train)
     words = tokens.prepare(str(folder), "word")
     assert words.train.tolist().count(words.tokenizer.end) == num_documents == len(words.train) / 5
-    pieces = tokens.prepare(str(folder), "sentencepiece", vocab_size=269)
+    pieces = tokens.prepare(str(folder), "sentencepiece", tokenizer_size=269)
     assert pieces.train.tolist().count(pieces.tokenizer.end) == num_documents
     assert pieces.train[-1] == pieces.tokenizer.end
 
 
 def test_damaged_entries_of_the_cache_are_made_anew(path, cache):
-    first = tokens.prepare(path, "sentencepiece", vocab_size=340)
+    first = tokens.prepare(path, "sentencepiece", tokenizer_size=340)
     (entry,) = cache.iterdir()
     for file in sorted(entry.iterdir()):
         whole = file.read_bytes()
         for damaged in (whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
             file.write_bytes(damaged)
-            same(first, tokens.prepare(path, "sentencepiece", vocab_size=340))
+            same(first, tokens.prepare(path, "sentencepiece", tokenizer_size=340))
             assert file.read_bytes() == whole
         file.unlink()
-        same(first, tokens.prepare(path, "sentencepiece", vocab_size=340))
+        same(first, tokens.prepare(path, "sentencepiece", tokenizer_size=340))
         assert file.read_bytes() == whole
     assert list(cache.iterdir()) == [entry]  # nothing half made is left
 
@@ -99,17 +113,20 @@ def test_an_entry_is_used_and_is_of_its_text_and_settings(path, cache):
     written = (entry / "train.npy").stat()
     tokens.prepare(path, "char")
     assert (entry / "train.npy").stat() == written
-    tokens.prepare(path, "char", min_count=100)
     tokens.prepare(path, "byte")
     tokens.prepare(path, "char", max_characters=500)
-    assert len(list(cache.iterdir())) == 4
+    tokens.prepare(path, "word")
+    tokens.prepare(path, "word", tokenizer_size=9)
+    assert len(list(cache.iterdir())) == 5
+    tokens.prepare(path, "char", tokenizer_size=9, split="punctuation")  # options that it does not take
+    assert len(list(cache.iterdir())) == 5
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(path, tmp_path, monkeypatch):
-    found = tokens.prepare(path)
+    kept = tokens.prepare(path)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    same(found, tokens.prepare(path))
+    same(kept, tokens.prepare(path))
 
 
 def test_large_arrays_stay_on_disk(path, monkeypatch):
@@ -134,27 +151,27 @@ def test_a_corpus_shorter_than_the_context_is_refused(path):
 def test_windows_are_slices():
     stream = np.random.default_rng(0).integers(0, 256, 50).astype(np.uint8)
     starts = np.array([0, 7, 41, 49])
-    found = jax.jit(tokens.windows, static_argnums=2)(stream, starts, 8)
-    assert found.dtype == jnp.int32
-    np.testing.assert_array_equal(found, [stream[s : s + 9] for s in (0, 7, 41, 41)])
+    windows_BT = jax.jit(tokens.windows, static_argnums=2)(stream, starts, 8)
+    assert windows_BT.dtype == jnp.int32
+    np.testing.assert_array_equal(windows_BT, [stream[s : s + 9] for s in (0, 7, 41, 41)])
 
 
 def test_random_windows_reach_every_place():
     stream = np.arange(12, dtype=np.uint16)
     draw = jax.jit(tokens.random_windows, static_argnums=(2, 3))
-    found = np.asarray(draw(jax.random.key(0), stream, 400, 9))
-    assert set(found[:, 0].tolist()) == {0, 1, 2}
-    np.testing.assert_array_equal(found, found[:, :1] + np.arange(10))
-    np.testing.assert_array_equal(found, draw(jax.random.key(0), stream, 400, 9))
-    assert not np.array_equal(found, draw(jax.random.key(1), stream, 400, 9))
+    windows_BT = np.asarray(draw(jax.random.key(0), stream, 400, 9))
+    assert set(windows_BT[:, 0].tolist()) == {0, 1, 2}
+    np.testing.assert_array_equal(windows_BT, windows_BT[:, :1] + np.arange(10))
+    np.testing.assert_array_equal(windows_BT, draw(jax.random.key(0), stream, 400, 9))
+    assert not np.array_equal(windows_BT, draw(jax.random.key(1), stream, 400, 9))
 
 
 def test_consecutive_windows_predict_each_token_once():
     stream = np.arange(100, 123, dtype=np.uint8)
-    found = tokens.consecutive_windows(stream, 5)
-    assert found.dtype == np.int32
-    assert found[:, 1:].ravel().tolist() == stream[1:21].tolist()
-    np.testing.assert_array_equal(found[1:, 0], found[:-1, -1])
+    windows_BT = tokens.consecutive_windows(stream, 5)
+    assert windows_BT.dtype == np.int32
+    assert windows_BT[:, 1:].ravel().tolist() == stream[1:21].tolist()
+    np.testing.assert_array_equal(windows_BT[1:, 0], windows_BT[:-1, -1])
     assert tokens.consecutive_windows(stream, 5, at_most=2)[:, 0].tolist() == [100, 115]
     assert tokens.consecutive_windows(stream, 22).shape == (1, 23)
     with pytest.raises(ValueError, match="context_length"):
@@ -166,18 +183,3 @@ def test_columns_go_on_where_they_stopped():
     assert rows.tolist() == [list(range(5 * b, 5 * b + 5)) for b in range(4)]
     with pytest.raises(ValueError, match="too few for batch_size=12"):
         tokens.columns(np.arange(23), 12)
-
-
-def test_ids_and_types_fit_the_vocabulary():
-    for vocab_size, dtype in [
-        (1, np.uint8),
-        (256, np.uint8),
-        (257, np.uint16),
-        (65_536, np.uint16),
-        (65_537, np.uint32),
-    ]:
-        assert tokens.smallest_type(vocab_size) is dtype
-    tokens.check_ids(np.array([0, 4]), 5)
-    for wrong in ([0, 5], [-1, 2]):
-        with pytest.raises(ValueError, match="do not fit a vocabulary of 5"):
-            tokens.check_ids(np.array(wrong), 5)

@@ -1,21 +1,15 @@
-"""What the experiment about convolutional networks is made of."""
+"""The arms of the experiment about convolutional networks, and the tasks that they make.
 
-from dataclasses import replace
-from types import SimpleNamespace
+classifier.py is covered by the small run of the arm table in test_every_experiment.py.
+"""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 import pytest
 
 from experiments.cnn import experiment as cnn
-from experiments.cnn import networks as image_networks
-from models.cnn import ImageMLP
+from reporting.claims import judge_all
 from training import parallel, run
 from training.config import override
 from training.experiment import UserError
-from training.step import key
 
 ARMS = ("table",)  # the others take longer to compile: see the slow test
 SMALL = {
@@ -29,49 +23,10 @@ SMALL = {
 }
 
 
-def small(part, **overrides):
-    return override(cnn.Config(), SMALL | {"part": part} | overrides)
-
-
-def test_networks_side_by_side_are_trained_each_for_itself():
-    """Two MLPs, one of permuted images and with its first weights in that order, and a narrower third."""
-    config = override(cnn.Config(), SMALL | {"image_size": 4, "batch_size": 8})
-    model = ImageMLP(10, (4, 4, 1), hidden=(6,))
-    networks = {
-        "plain": image_networks.Network(model, width=6, by_adam=False),
-        "permuted": image_networks.Network(model, width=6, is_permuted=True, by_adam=False),
-        "narrow": image_networks.Network(model, width=2, by_adam=False),
-    }
-    # The part decides how images are scaled.
-    config = replace(config, part="space")
-    task = image_networks.side_by_side(config, cnn.view(config), networks, None, optax.sgd(0.1))
-    data = task.data
-    variables = jax.jit(task.init)(jax.random.key(0))
-    order = cnn.view(config).orders[1]
-    params = variables["params"]["model_0"]["mlp"]
-    kernel = params["layer_0"]["kernel"]
-    params["layer_0"]["kernel"] = kernel.at[1].set(kernel[0][order])
-    batch = jax.jit(task.batch)(0, 0, data)
-
-    @jax.jit
-    def gradient(params):
-        return jax.grad(lambda p: task.loss(variables | {"params": p}, batch, {"dropout": jax.random.key(0)}).sum)(
-            params
-        )
-
-    found = gradient(variables["params"])["model_0"]["mlp"]
-    np.testing.assert_allclose(found["layer_1"]["kernel"][0], found["layer_1"]["kernel"][1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(
-        found["layer_0"]["kernel"][0][order], found["layer_0"]["kernel"][1], rtol=1e-4, atol=1e-5
-    )
-    assert (found["layer_1"]["kernel"][2, 2:] == 0).all()
-    assert (found["layer_0"]["kernel"][2, :, 2:] == 0).all()
-    assert (found["layer_0"]["kernel"][0] != 0).any()
-    examined = jax.jit(task.examine)(variables, data)
-    assert examined["train_accuracy"].shape == (3, 1)
-    assert examined["test_accuracy"].shape == (3, 1, 1)
-    np.testing.assert_array_equal(examined["test_accuracy"][0], examined["test_accuracy"][1])
-    np.testing.assert_array_equal(task.measure(variables)["num_parameters"], [172, 172, 64])
+def make_task(arm, **overrides):
+    """A small arm's task."""
+    config = override(cnn.Config(), SMALL | overrides)
+    return run.make_task(cnn.EXPERIMENT, arm, config)
 
 
 @pytest.mark.slow
@@ -81,92 +36,58 @@ def test_all_arms_report(tmp_path):
     arm_configs = run.select_arms(experiment, config, (*experiment.default_arms, "residual", "airbench"), {})
     tasks = run.make_tasks(experiment, arm_configs, parallel.SINGLE)
     results = run.train(experiment, tasks, arm_configs, tmp_path, parallel.SINGLE, num_seeds=2)
-    claims = {claim.id: claim for claim in experiment.claims(results)}
-    exact = [claim for id, claim in claims.items() if id[0] in "1234" and len(id) == 2]
+    verdicts = {verdict.id: verdict for verdict in judge_all(experiment.claims, results)}
+    exact = [verdict for id, verdict in verdicts.items() if id[0] in "1234" and len(id) == 2]
     assert len(exact) == 14
-    assert all(claim.passed for claim in exact)
-    assert {id for id, claim in claims.items() if claim.measured is None} <= {"5b", "6c", "10a", "10b"}
+    assert all(verdict.passed for verdict in exact)
+    assert {id for id, verdict in verdicts.items() if verdict.measured is None} <= {"5b", "6c", "10a", "10b"}
     assert len(experiment.figures(results)) == 12
-
-
-def test_chunks_are_put_together_in_order():
-    x = jnp.arange(7 * 2).reshape(7, 2)
-    np.testing.assert_array_equal(image_networks.in_chunks(lambda rows: rows * 2, x), x * 2)
-    original, image_networks.CHUNK = image_networks.CHUNK, 3
-    try:
-        np.testing.assert_array_equal(image_networks.in_chunks(lambda rows: rows * 2, x), x * 2)
-    finally:
-        image_networks.CHUNK = original
-
-
-def test_tested_images_are_spread_over_the_whole_test_set():
-    arrays = {"test_images": np.arange(10)[:, None], "test_labels": np.repeat([0, 1], 5)}
-    found = image_networks.tested(override(cnn.Config(), {"test_size": 4}), arrays)
-    np.testing.assert_array_equal(found["test_labels"], [0, 0, 1, 1])
-    assert len(image_networks.tested(override(cnn.Config(), {"test_size": 99}), arrays)["test_labels"]) == 10
 
 
 def test_small_batches_fit_two_devices():
     """One example a device: batch normalisation takes both together."""
-    task = run.make_task(cnn.EXPERIMENT, "norms_2", small("norms", batch_size=2))
-    parallel.check_batch(parallel.Placement("pmap", 2), task)
+    parallel.Pmap(2).check_batch(make_task("norms_2", batch_size=2))
 
 
-def test_seeds_and_draws_have_training_sets_of_their_own():
-    task = cnn.task(small("overfitting", num_draws=3, train_size=200))
-    init, draw = jax.jit(lambda seed: task.init(key(seed, "init"))["drawn"]["rows"]), jax.jit(task.batch)
-    sets = [set(rows.tolist()) for seed in range(3) for rows in np.asarray(init(seed)).T]
-    # Chance: 200^2 / 1438 = 28 images in common.
-    assert max(len(a & b) for number, a in enumerate(sets) for b in sets[:number]) < 60
-    images = np.asarray(task.data["train_images"][np.asarray(init(1))[:, 2]])
-    for image in np.asarray(draw(1, 0, task.data)["images"])[:, 2]:  # a batch is of that draw's set
-        assert (images == image).all((1, 2, 3)).any()
+def test_an_arm_fills_in_what_the_config_leaves_open():
+    open_fields = ("num_steps", "eval_every", "checkpoint_every", "image_size", "train_size")
+    on_digits = cnn.arms(cnn.Config())
+    assert [on_digits["overfitting"].changes[name] for name in open_fields] == [150, 150, 150, 16, 200]
+    on_cifar10 = cnn.arms(cnn.Config(dataset="cifar10"))
+    assert [on_cifar10["overfitting"].changes[name] for name in open_fields] == [200, 200, 200, 32, 500]
+    assert [on_digits["table"].changes[name] for name in open_fields[:4]] == [300, 60, 75, 32]
+    for arms in (on_digits, on_cifar10):  # as many images
+        small, large = arms["norms_2"].changes, arms["norms_128"].changes
+        assert small["num_steps"] * small["batch_size"] == large["num_steps"] * large["batch_size"]
+    given = dict.fromkeys(open_fields, 7)
+    for arm in cnn.arms(override(cnn.Config(), given)).values():
+        assert not set(given) & set(arm.changes)
 
 
-def test_a_claim_is_judged_on_its_own_data_set_and_width(monkeypatch):
-    def judged(dataset, source, width):
-        seen = SimpleNamespace(facts={"dataset": source})
-        monkeypatch.setattr(cnn, "view", lambda config: seen)
-        config = SimpleNamespace(dataset=dataset, airbench_width=width)
-        result = SimpleNamespace(config=config, examined={"accuracy": np.array([0.9])})
-        claims = cnn.claims({"table": result, "airbench": result})
-        return {claim.id: claim.passed for claim in claims if claim.id in ("5b", "10a", "10b") and claim.measured}
-
-    assert judged("cifar10_binary", "cifar10_binary", 16) == {"5b": True, "10a": True}
-    assert judged("cifar10", "cifar10_jpeg", 32) == {"5b": True, "10a": True}
-    assert judged("cifar10", "cifar10", 64) == {"5b": True, "10b": False}
-    assert judged("cifar10", "cifar10_jpeg", 64) == {"5b": True}
-    assert judged("digits", "digits", 16) == {}
-
-
-def test_a_preset_and_num_steps_by_flag_reach_every_arm():
-    given = cnn.arms(override(cnn.Config(), {"num_steps": 7}))
-    assert all("num_steps" not in settings for settings in given.values())
-    by_default = cnn.arms(override(cnn.Config(), {"dataset": "cifar10"}))
-    assert by_default["table"]["num_steps"] == cnn.STEPS["table"][1]
-    assert by_default["norms_2"]["num_steps"] * 2 == by_default["norms_128"]["num_steps"] * 128
+def test_a_learning_rate_of_sgd_that_is_not_given_goes_by_the_data_set():
+    assert cnn.sgd_rate(cnn.Config()) == 0.05
+    assert cnn.sgd_rate(cnn.Config(dataset="cifar10")) == 0.01
+    assert cnn.sgd_rate(override(cnn.Config(), {"sgd.learning_rate": 0.0})) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("arm", "overrides", "says"),
     [
-        ({"part": "norms", "batch_size": 1}, "cannot train on a batch of 1"),
-        ({"part": "table", "image_size": 2}, "too small to pool"),
-        ({"part": "table", "dataset": "digit"}, "digit is no data set"),
-        ({"part": "overfitting", "train_size": 10**6}, "takes 100000 of class"),
-        ({"part": "space", "test_size": 0}, "test_size=0 must be at least 1"),
-        ({"part": "airbench", "image_size": 8}, "image_size=8 is too small for airbench"),
-        ({"part": "airbench", "airbench_width": 0}, "airbench_width=0 must be at least 1"),
-        ({"part": "filters"}, "part='filters' is not one of"),
+        ("norms_128", {"batch_size": 1}, "cannot train on a batch of 1"),
+        ("table", {"image_size": 2}, "too small to pool"),
+        ("table", {"dataset": "digit"}, "digit is no data set"),
+        ("overfitting", {"train_size": 10**6}, "takes 100000 of class"),
+        ("space", {"test_size": 0}, "test_size=0 must be at least 1"),
+        ("airbench", {"image_size": 8}, "image_size=8 is too small for airbench"),
+        ("airbench", {"airbench_width": 0}, "airbench_width=0 must be at least 1"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(overrides, says):
-    config = override(cnn.Config(), SMALL | overrides)
+def test_settings_that_do_not_fit_are_refused(arm, overrides, says):
     with pytest.raises(UserError, match=says):
-        run.make_task(cnn.EXPERIMENT, "arm", config)
+        make_task(arm, **overrides)
 
 
 def test_a_data_set_that_is_not_there_is_refused_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match="prepare it with"):
-        run.make_task(cnn.EXPERIMENT, "table", small("table", dataset="cifar10"))
+        make_task("table", dataset="cifar10")

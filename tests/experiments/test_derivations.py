@@ -1,65 +1,42 @@
-"""The worked example, number by number, and what the claims are made of."""
+"""The experiment, its claims and its figures; what they are made of is tested in derivations/."""
+
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
-from experiments.derivations import experiment as derivations
-from models.derivations import LAYERS, WORKED_EXAMPLE
+from experiments.derivations import worked_example
+from experiments.derivations.claims import difference_from, largest_error
+from experiments.derivations.experiment import Config, derivations_measurement
+from experiments.derivations.figures import worked_table
 
 SMALL = {"width": 3, "num_classes": 3, "num_channels": 2, "batch_size": 2}
 
 
-@pytest.fixture(scope="module")
-def worked():
+def test_every_quantity_of_the_worked_example_is_shown():
     with jax.enable_x64(True):
-        return derivations.worked_example()
-
-
-def test_the_worked_example_gives_the_numbers_of_pencil_and_paper(worked):
-    for name, expected in derivations.WORKED_RESULTS.items():
-        np.testing.assert_allclose(worked[name], expected, rtol=0, atol=1e-12, err_msg=name)
-
-
-def test_the_worked_example_by_loops(worked):
-    """The same numbers, one multiplication at a time and in whole numbers."""
-    given = {name: np.array(x) for name, x in WORKED_EXAMPLE.items()}
-    Z1, Z_out = np.zeros((4, 2), int), np.zeros((2, 2), int)
-    for i, n in np.ndindex(4, 2):
-        Z1[i, n] = given["b1"][i] + sum(given["W1"][i, j] * given["A_in"][j, n] for j in range(6))
-    for i, n in np.ndindex(2, 2):
-        Z_out[i, n] = given["b_out"][i] + sum(given["W_out"][i, j] * max(Z1[j, n], 0) for j in range(4))
-    dW1, db1, dA_in = np.zeros((4, 6), int), np.zeros(4, int), np.zeros((6, 2), int)
-    for n in range(2):
-        dZ_out = [given["dA_out"][i, n] if Z_out[i, n] > 0 else 0 for i in range(2)]
-        for j in range(4):
-            dZ1 = sum(dZ_out[i] * given["W_out"][i, j] for i in range(2)) if Z1[j, n] > 0 else 0
-            db1[j] += dZ1
-            for k in range(6):
-                dW1[j, k] += dZ1 * given["A_in"][k, n]
-                dA_in[k, n] += dZ1 * given["W1"][j, k]
-    for name, expected in {"Z1": Z1, "Z_out": Z_out, "dW1": dW1, "db1": db1, "dA_in": dA_in}.items():
-        np.testing.assert_array_equal(worked[name], expected, err_msg=name)
-
-
-def test_every_quantity_of_the_worked_example_is_shown(worked):
-    figure = derivations.worked_figure({f"worked/{name}": x for name, x in worked.items()})
+        worked = worked_example.quantities()
+    figure = worked_table({f"worked/{name}": array for name, array in worked.items()})
     for name in worked:
-        assert name == "error" or f"<td>{name}</td>" in figure.markup
+        assert f"<td>{name}</td>" in figure.markup
     assert "2.64  -1.06  1.61  -4" in figure.markup
     assert "36  6  39  0\n 0  0   0  0" in figure.markup
 
 
-def test_shapes_at_any_size():
-    found = derivations.shapes(features=50, hidden=7, outputs=40, examples=10)
-    assert found["Z1"] == found["dZ1"] == (7, 10)
-    assert found["A_out"] == found["dZ_out"] == (40, 10)
-    for name in (*LAYERS, "A_in"):
-        assert found[f"d{name}"] == found[name]
-    large = derivations.shapes(**derivations.LARGE)
-    assert sum(int(np.prod(large[name])) for name in LAYERS) == 1_285_128
+def test_claims_take_the_worst_of_their_formulas_and_numbers():
+    examined = {
+        "error/ReLU: dh/dz": np.array([9.0, 9.0]),
+        "error/residual: dJ/dx": np.array([1.0, 4.0]),
+        "error/residual: dh3/dh1": np.array([2.0, 3.0]),
+        "worked/b": np.array([[1.0, 2.0], [1.5, 2.0]]),
+        "worked/W": np.array([[[3.0, 4.0]], [[3.0, 3.0]]]),
+    }
+    result = SimpleNamespace(examined=examined)
+    np.testing.assert_array_equal(largest_error("residual")(result), [2, 4])
+    np.testing.assert_array_equal(difference_from({"b": [1, 2], "W": [[3, 4]]})(result), [0, 1])
 
 
 def test_sizes_that_make_no_network_are_refused():
     with pytest.raises(ValueError, match="num_classes"):
-        derivations.task(derivations.Config(num_classes=1))
+        derivations_measurement(Config(num_classes=1))

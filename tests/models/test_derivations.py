@@ -20,12 +20,12 @@ def normal(*shape, seed=0):
 def differences(f, x, step=1e-6):
     """df/dx by central differences: the shape of f's value, then that of x."""
     x = np.array(x, float)
-    found = []
+    columns = []
     for i in np.ndindex(x.shape):
         up, down = x.copy(), x.copy()
         up[i], down[i] = x[i] + step, x[i] - step
-        found.append((np.asarray(f(up), float) - np.asarray(f(down), float)) / (2 * step))
-    return np.stack(found, axis=-1).reshape(*found[0].shape, *x.shape)
+        columns.append((np.asarray(f(up), float) - np.asarray(f(down), float)) / (2 * step))
+    return np.stack(columns, axis=-1).reshape(*columns[0].shape, *x.shape)
 
 
 def assert_is_derivative(ours, f, x):
@@ -68,40 +68,50 @@ def test_residual_network():
         "b3": normal(5),
     }
     x, y = normal(3, seed=1), one_hot(5, 2)
-    found = d.residual_network(params, x)
+    states = d.residual_network(params, x)
     h1 = np.maximum(params["W1"] @ x + params["b1"], 0)
     h3 = h1 + np.maximum(params["W2"] @ h1 + params["b2"], 0)
-    np.testing.assert_allclose(found["h3"], h3)
-    np.testing.assert_allclose(found["z3"], params["U"] @ h3 + params["b3"])
-    assert np.count_nonzero(found["z1"] > 0) > 0
-    assert 0 < np.count_nonzero(found["z2"] > 0) < 4
+    np.testing.assert_allclose(states["h3"], h3)
+    np.testing.assert_allclose(states["z3"], params["U"] @ h3 + params["b3"])
+    assert np.count_nonzero(states["z1"] > 0) > 0
+    assert 0 < np.count_nonzero(states["z2"] > 0) < 4
     gradient = d.residual_network_gradient(params, x, y)
     assert_is_derivative(gradient, lambda x: d.cross_entropy(d.residual_network(params, x)["z3"], y), x)
 
     def block(h1):
         return h1 + d.relu(params["W2"] @ h1 + params["b2"])
 
-    assert_is_derivative(d.residual_block_jacobian(params, x), block, found["h1"])
+    assert_is_derivative(d.residual_block_jacobian(params, x), block, states["h1"])
 
 
 def recurrent():
-    params = {"W_h": normal(4, 4), "W_e": normal(4, 3, seed=1), "b1": normal(4, seed=2)}
-    params |= {"U": normal(5, 4, seed=3), "b2": normal(5, seed=4)}
+    """Parameters, a previous state, an embedding and a target of the recurrent step."""
+    params = {
+        "W_h": normal(4, 4),
+        "W_e": normal(4, 3, seed=1),
+        "b1": normal(4, seed=2),
+        "U": normal(5, 4, seed=3),
+        "b2": normal(5, seed=4),
+    }
     return params, normal(4, seed=5), normal(3, seed=6), one_hot(5, 1)
+
+
+def recurrent_loss(params, previous, e, y):
+    return d.cross_entropy(params["U"] @ d.recurrent_step(params, previous, e) + params["b2"], y)
 
 
 def test_a_recurrent_step_and_every_derivative_of_it():
     params, previous, e, y = recurrent()
     h = d.recurrent_step(params, previous, e)
     np.testing.assert_allclose(h, 1 / (1 + np.exp(-(params["W_h"] @ previous + params["W_e"] @ e + params["b1"]))))
-    found = d.recurrent_gradients(params, previous, e, y)
+    gradients = d.recurrent_gradients(params, previous, e, y)
     for name in params:
         assert_is_derivative(
-            found[f"d{name}"], lambda x, n=name: d.recurrent_loss(params | {n: x}, previous, e, y), params[name]
+            gradients[f"d{name}"], lambda x, n=name: recurrent_loss(params | {n: x}, previous, e, y), params[name]
         )
-    assert_is_derivative(found["dh'"], lambda x: d.recurrent_loss(params, x, e, y), previous)
-    assert_is_derivative(found["de"], lambda x: d.recurrent_loss(params, previous, x, y), e)
-    assert_is_derivative(found["delta_1"], lambda z: d.cross_entropy(z, y), params["U"] @ h + params["b2"])
+    assert_is_derivative(gradients["dh'"], lambda x: recurrent_loss(params, x, e, y), previous)
+    assert_is_derivative(gradients["de"], lambda x: recurrent_loss(params, previous, x, y), e)
+    assert_is_derivative(gradients["delta_1"], lambda z: d.cross_entropy(z, y), params["U"] @ h + params["b2"])
 
 
 def test_one_step_back_in_time():
@@ -110,16 +120,16 @@ def test_one_step_back_in_time():
 
     def loss(weights, earlier, e_before):
         """With weights of its own for the earlier step."""
-        return d.recurrent_loss(params, d.recurrent_step(weights, earlier, e_before), e, y)
+        return recurrent_loss(params, d.recurrent_step(weights, earlier, e_before), e, y)
 
     by_state = d.recurrent_gradients(params, d.recurrent_step(params, earlier, e_before), e, y)["dh'"]
-    found = d.recurrent_gradients_from_state(params, earlier, e_before, by_state)
+    gradients = d.recurrent_gradients_from_state(params, earlier, e_before, by_state)
     for name in ("W_h", "W_e", "b1"):
         assert_is_derivative(
-            found[f"d{name}"], lambda x, n=name: loss(params | {n: x}, earlier, e_before), params[name]
+            gradients[f"d{name}"], lambda x, n=name: loss(params | {n: x}, earlier, e_before), params[name]
         )
-    assert_is_derivative(found["dh'"], lambda x: loss(params, x, e_before), earlier)
-    assert_is_derivative(found["de"], lambda x: loss(params, earlier, x), e_before)
+    assert_is_derivative(gradients["dh'"], lambda x: loss(params, x, e_before), earlier)
+    assert_is_derivative(gradients["de"], lambda x: loss(params, earlier, x), e_before)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -130,9 +140,9 @@ def test_convolution_and_its_kernel_gradient_are_sums_over_positions(stride):
     z, gradient = np.zeros(delta.shape), np.zeros(kernel.shape)
     for n, i, j, f in np.ndindex(delta.shape):
         for a, b, c in np.ndindex(kernel.shape[:3]):
-            seen = x[n, stride * i + a, stride * j + b, c]
-            z[n, i, j, f] += seen * kernel[a, b, c, f]
-            gradient[a, b, c, f] += seen * delta[n, i, j, f]
+            pixel = x[n, stride * i + a, stride * j + b, c]
+            z[n, i, j, f] += pixel * kernel[a, b, c, f]
+            gradient[a, b, c, f] += pixel * delta[n, i, j, f]
     np.testing.assert_allclose(d.convolution(x, kernel, stride), z, atol=1e-12)
     np.testing.assert_allclose(d.convolution_kernel_gradient(x, delta, (3, 2), stride), gradient, atol=1e-12)
 
@@ -144,19 +154,18 @@ def test_two_layer_network_and_every_derivative_of_it():
     def loss(params, A_in):
         return (dA_out * d.two_layer_network(params, A_in)["A_out"]).sum()
 
-    found = d.two_layer_gradients(params, A_in, dA_out)
+    gradients = d.two_layer_gradients(params, A_in, dA_out)
     for name in d.LAYERS:
-        assert_is_derivative(found[f"d{name}"], lambda x, n=name: loss(params | {n: x}, A_in), params[name])
-    assert_is_derivative(found["dA_in"], lambda x: loss(params, x), A_in)
+        assert_is_derivative(gradients[f"d{name}"], lambda x, n=name: loss(params | {n: x}, A_in), params[name])
+    assert_is_derivative(gradients["dA_in"], lambda x: loss(params, x), A_in)
 
 
-def test_one_step_of_descent_is_less_the_rate_times_the_gradient():
-    params, gradients = (
-        {prefix + name: np.full(2, number) for name in d.LAYERS} for prefix, number in (("", 1.0), ("d", 3.0))
-    )
-    assert {name: x.tolist() for name, x in d.descend(params, gradients, 0.1).items()} == {
-        name: [pytest.approx(0.7)] * 2 for name in d.LAYERS
-    }
+def test_one_step_of_descent_subtracts_the_rate_times_the_gradient():
+    params = {name: np.full(2, 1.0) for name in d.LAYERS}
+    gradients = {f"d{name}": np.full(2, 3.0) for name in d.LAYERS}
+    new_params = d.descend(params, gradients, 0.1)
+    assert set(new_params) == set(d.LAYERS)
+    np.testing.assert_allclose(list(new_params.values()), 0.7)
 
 
 def test_a_chain_of_factors():

@@ -1,5 +1,7 @@
 """MLPs against their definition."""
 
+from itertools import product
+
 import jax
 import numpy as np
 import pytest
@@ -67,8 +69,9 @@ def test_an_mlp_is_affine_maps_with_activations_between(widths):
     for row in x:
         for number, width in enumerate(widths):
             layer = params[f"layer_{number}"]
-            sums = [sum(row[i] * layer["kernel"][i, j] for i in range(len(row))) + layer["bias"][j]
-                    for j in range(width)]  # fmt: skip
+            sums = list(layer["bias"])
+            for i, j in product(range(len(row)), range(width)):
+                sums[j] += row[i] * layer["kernel"][i, j]
             row = [max(z, 0) for z in sums] if number < len(widths) - 1 else sums
         slow.append(row)
     np.testing.assert_allclose(forward(params, x), slow, rtol=1e-12)

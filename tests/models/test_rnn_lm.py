@@ -94,31 +94,31 @@ def test_a_tied_unembedding_is_the_embedding():
 
 def test_positions_change_what_is_read_and_come_again(lstm):
     model, variables = lstm
-    embedded = model.apply(variables, np.full((9, 1), 2), 0, method="embedded")
-    np.testing.assert_array_equal(embedded[:4], embedded[4:8])
-    assert jnp.abs(embedded[0] - embedded[1]).max() > 1e-3
+    x_TBD = model.apply(variables, np.full((9, 1), 2), 0, method="embed_tokens")
+    np.testing.assert_array_equal(x_TBD[:4], x_TBD[4:8])
+    assert jnp.abs(x_TBD[0] - x_TBD[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("shape", [(100, 100), (101, 101)])
 def test_dropout_keeps_the_mean_and_drops_its_share(shape):
     model, variables = make(dropout=0.25)
     x = jnp.ones(shape)
-    dropped = model.apply(variables, x, False, method="dropped", rngs={"dropout": jax.random.key(0)})
+    dropped = model.apply(variables, x, False, method="drop", rngs={"dropout": jax.random.key(0)})
     kept = np.asarray(dropped != 0).reshape(-1)[:10_000]
     assert kept.mean() == pytest.approx(0.75, abs=0.02)
     assert abs(np.corrcoef(kept[::2], kept[1::2])[0, 1]) < 0.05  # two numbers share a draw
     assert float(dropped.mean()) == pytest.approx(1, abs=0.03)
-    np.testing.assert_array_equal(model.apply(variables, x, True, method="dropped"), x)
+    np.testing.assert_array_equal(model.apply(variables, x, True, method="drop"), x)
 
 
-def fed(model, variables, share_T, key=0):
-    arguments = TOKENS_BT, TOKENS_BT, jnp.asarray(share_T, jnp.float32), jax.random.key(key)
-    return model.apply(variables, *arguments, method="losses_on_own_samples")
+def feed_own_samples(model, variables, share_T):
+    share_T = jnp.asarray(share_T, jnp.float32)
+    return model.apply(variables, TOKENS_BT, TOKENS_BT, share_T, jax.random.key(0), method="losses_on_own_samples")
 
 
 def test_without_own_samples_it_is_teacher_forcing(lstm):
     model, variables = lstm
-    losses_BT, read_BT, states = fed(model, variables, np.zeros(T))
+    losses_BT, read_BT, states = feed_own_samples(model, variables, np.zeros(T))
     forced_BT, expected = model.apply(variables, TOKENS_BT, TOKENS_BT, method="losses")
     np.testing.assert_allclose(losses_BT, forced_BT, atol=1e-5)
     np.testing.assert_array_equal(read_BT, TOKENS_BT)
@@ -130,7 +130,7 @@ def test_own_samples_are_read_where_asked_and_what_is_read_decides(lstm):
     model, variables = lstm
     confident = {"params": variables["params"] | {"unembed": 1e6 * variables["params"]["unembed"]}}
     share_T = np.array([1, 0, 1, 1, 0, 1])  # the first token is never a sample
-    losses_BT, read_BT, _ = fed(model, confident, share_T)
+    losses_BT, read_BT, _ = feed_own_samples(model, confident, share_T)
     read, states, own = decoder(model), decoder(model).start(B), None
     for t in range(T):
         expected = own if t and share_T[t] else TOKENS_BT[:, t]

@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
@@ -11,7 +12,10 @@ from models.rotary import Rotary, attention_factor, frequencies, rotate
 
 LLAMA3 = Rotary(base=500000.0, kind="llama3", factor=8.0, original_context_length=8192)
 YARN = Rotary(kind="yarn", factor=4.0, original_context_length=2048)
-ALL = (Rotary(), Rotary(fraction=0.25), Rotary(kind="linear", factor=4.0), LLAMA3, YARN)
+EVERY_KIND = (Rotary(), Rotary(fraction=0.25), Rotary(kind="linear", factor=4.0), LLAMA3, YARN)
+
+
+rotate_compiled = partial(jax.jit, static_argnums=2)(rotate)
 
 
 def slow_rotation(x_BTHC, positions_BT, angular, scale):
@@ -26,25 +30,28 @@ def slow_rotation(x_BTHC, positions_BT, angular, scale):
     return out
 
 
-@pytest.mark.parametrize("rotary", ALL, ids=str)
+@pytest.mark.parametrize("rotary", EVERY_KIND, ids=str)
 def test_pairs_turn_by_position_times_frequency(rotary):
     rng = np.random.default_rng(0)
     x_BTHC = rng.standard_normal((2, 3, 2, 16)).astype(np.float32)
     positions_BT = np.array([[0, 1, 2], [5, 3, 40]])
     expected = slow_rotation(x_BTHC, positions_BT, frequencies(rotary, 16), attention_factor(rotary))
-    np.testing.assert_allclose(rotate(jnp.array(x_BTHC), jnp.array(positions_BT), rotary), expected, atol=2e-5)
+    np.testing.assert_allclose(rotate_compiled(x_BTHC, positions_BT, rotary), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("rotary", ALL, ids=str)
+@pytest.mark.parametrize("rotary", EVERY_KIND, ids=str)
 def test_scores_depend_on_distance_alone(rotary):
-    q, k = np.random.default_rng(1).standard_normal((2, 1, 1, 1, 64)).astype(np.float32)
-
-    def score(query, key):
-        rotated = (rotate(jnp.array(x), jnp.array([[at]]), rotary) for x, at in ((q, query), (k, key)))
-        return float(jnp.vdot(*rotated))
-
-    assert score(9, 4) == pytest.approx(score(105, 100), abs=1e-3)
-    assert abs(score(9, 4) - score(9, 8)) > 1e-2
+    """One query and one key, each at every position: scores are equal along diagonals, and lengths at all positions."""
+    rows_BTHC = np.random.default_rng(1).standard_normal((2, 1, 1, 64)).astype(np.float32).repeat(110, axis=1)
+    q_TC, k_TC = np.asarray(rotate_compiled(rows_BTHC, np.arange(110), rotary))[:, :, 0]
+    scores_QK = q_TC @ k_TC.T
+    for distance in range(-5, 6):
+        scores = np.diagonal(scores_QK, distance)
+        np.testing.assert_allclose(scores, scores[0], atol=1e-3)
+    assert abs(scores_QK[9, 4] - scores_QK[9, 8]) > 1e-2
+    if rotary.fraction == 1:
+        length = attention_factor(rotary) * np.linalg.norm(rows_BTHC[0, 0])
+        np.testing.assert_allclose(np.linalg.norm(q_TC, axis=-1), length, rtol=1e-5)
 
 
 def test_default_frequencies_are_powers_of_the_base():
@@ -57,8 +64,8 @@ def test_linear_stretching_divides_positions():
 
 
 def test_llama3_keeps_short_waves_and_stretches_long_ones():
-    kept, found = frequencies(Rotary(base=500000.0), 128), frequencies(LLAMA3, 128)
-    for before, after in zip(kept, found, strict=True):
+    kept, stretched = frequencies(Rotary(base=500000.0), 128), frequencies(LLAMA3, 128)
+    for before, after in zip(kept, stretched, strict=True):
         wavelength = 2 * math.pi / before
         if wavelength < 8192 / 4:
             assert after == before
@@ -67,14 +74,14 @@ def test_llama3_keeps_short_waves_and_stretches_long_ones():
         else:
             smooth = (8192 / wavelength - 1) / (4 - 1)
             assert after == pytest.approx((1 - smooth) * before / 8 + smooth * before)
-    assert found[0] == kept[0]
-    assert found[-1] < kept[-1]
+    assert stretched[0] == kept[0]
+    assert stretched[-1] < kept[-1]
 
 
 def test_yarn_goes_over_between_32_turns_and_1():
-    kept, found = frequencies(Rotary(), 128), frequencies(YARN, 128)
+    kept = frequencies(Rotary(), 128)
     turns = 2048 * kept / (2 * math.pi)
-    stretching = kept / found
+    stretching = kept / frequencies(YARN, 128)
     np.testing.assert_allclose(stretching[turns > 40], 1.0)
     np.testing.assert_allclose(stretching[turns < 0.8], 4.0)
     assert np.all(np.diff(stretching) >= -1e-12)
@@ -88,8 +95,8 @@ def test_yarns_ramp_begins_and_ends_at_whole_channels():
     share_kept = 1 - np.clip((np.arange(64) - 16) / (41 - 16), 0, 1)
     kept = 10000.0 ** (-np.arange(64) / 64)
     np.testing.assert_allclose(frequencies(YARN, 128), share_kept * kept + (1 - share_kept) * kept / 4)
-    at = [128 * math.log(2048 / (2 * math.pi * turns)) / (2 * math.log(10000)) for turns in (32, 1)]
-    share_kept = 1 - np.clip((np.arange(64) - at[0]) / (at[1] - at[0]), 0, 1)
+    first, last = (128 * math.log(2048 / (2 * math.pi * turns)) / (2 * math.log(10000)) for turns in (32, 1))
+    share_kept = 1 - np.clip((np.arange(64) - first) / (last - first), 0, 1)
     expected = share_kept * kept + (1 - share_kept) * kept / 4
     np.testing.assert_allclose(frequencies(replace(YARN, whole_channels=False), 128), expected)
 

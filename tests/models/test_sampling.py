@@ -1,6 +1,10 @@
-"""Sampling strategies against slow implementations of their definitions, and generation against full recomputation."""
+"""Sampling strategies against slow implementations of their definitions, and generation from a model of known texts.
+
+tests/test_sample.py covers models/streaming.py.
+"""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.decoding import Decoder
-from models.sampling import filtered, generate, sample
+from models.sampling import filter_logits, generate, sample
 
 RANDOM = np.random.default_rng(0)
 PROBABILITIES = {
@@ -27,8 +31,25 @@ OPTIONS = (
     + [{"typical_p": p} for p in (0.05, 0.25, 0.5, 0.9, 1.0)]
 )
 
-# Tokens of probability 0 make all of one length, which compiles once.
-PROBABILITIES = {name: p + [0.0] * (40 - len(p)) for name, p in PROBABILITIES.items()}
+
+@partial(jax.jit, static_argnums=1)
+def filter_compiled(logits_BV, options):
+    return filter_logits(logits_BV, **dict(options))
+
+
+def filtered(logits_BV, **options):
+    """``filter_logits`` as one compiled program; tokens of probability 0 make all logits of one shape [8, 40]."""
+    rows_BV = np.atleast_2d(np.asarray(logits_BV, np.float32))
+    padded_BV = np.full((8, 40), -np.inf, np.float32)
+    padded_BV[:, 0] = 0.0
+    padded_BV[: len(rows_BV), : rows_BV.shape[1]] = rows_BV
+    filtered_BV = np.asarray(filter_compiled(padded_BV, tuple(options.items())))
+    return filtered_BV[: len(rows_BV)].reshape(*np.shape(logits_BV)[:-1], 40)[..., : rows_BV.shape[1]]
+
+
+def softmax(logits_BV):
+    weights_BV = np.exp(logits_BV - logits_BV.max(-1, keepdims=True))
+    return weights_BV / weights_BV.sum(-1, keepdims=True)
 
 
 def smallest_set(p, ranks, mass):
@@ -70,8 +91,10 @@ each_option = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
 @each_option
 def test_kept_sets_are_those_of_the_definitions_and_keep_their_odds(options):
-    together_BV = np.asarray(filtered(np.stack([logits_of(p) for p in PROBABILITIES.values()]), **options))
-    for (name, p), logits_V in zip(PROBABILITIES.items(), together_BV, strict=True):
+    longest = max(map(len, PROBABILITIES.values()))
+    every_p = {name: p + [0.0] * (longest - len(p)) for name, p in PROBABILITIES.items()}
+    together_BV = filtered(np.stack([logits_of(p) for p in every_p.values()]), **options)
+    for (name, p), logits_V in zip(every_p.items(), together_BV, strict=True):
         assert kept(logits_V) == kept_by_definition(p, **options), name
         among = sorted(kept(logits_V))
         np.testing.assert_allclose(logits_V[among], logits_of(p)[among], rtol=1e-6)
@@ -86,29 +109,29 @@ def test_rows_are_filtered_by_themselves():
 
 def test_the_temperature_comes_before_the_filters():
     p = [0.5, 0.3, 0.15, 0.05]
-    hot = np.sqrt(p) / np.sqrt(p).sum()  # temperature 2: [.379, .294, .207, .12]
+    hot = np.sqrt(p) / np.sqrt(p).sum()  # temperature 2: [0.379, 0.294, 0.207, 0.12]
     assert kept(filtered(logits_of(p), top_p=0.75)) == {0, 1}
     assert kept(filtered(logits_of(p), temperature=2.0, top_p=0.75)) == {0, 1, 2}
-    np.testing.assert_allclose(jax.nn.softmax(filtered(logits_of(p), temperature=2.0)), hot, rtol=1e-5)
+    np.testing.assert_allclose(softmax(filtered(logits_of(p), temperature=2.0)), hot, rtol=1e-5)
 
 
 def test_a_filter_sees_what_the_one_before_left_renormalised():
     p = [0.3, 0.2, 0.2, 0.15, 0.15]
     assert kept(filtered(logits_of(p), top_p=0.6)) == {0, 1, 2}
-    # Of the three that top_k leaves, the first two have .5 / .7 = .71 of the mass.
+    # Of the three that top_k leaves, the first two have 0.5 / 0.7 = 0.71 of the mass.
     assert kept(filtered(logits_of(p), top_k=2, top_p=0.6)) == {0, 1}
     assert kept(filtered(logits_of(p), top_k=2, top_p=0.4)) == {0}
 
 
 def test_temperature_to_zero_is_argmax_and_to_infinity_uniform():
-    logits_BV = jnp.asarray(RANDOM.normal(size=(64, 30)), jnp.float32)
-    greedy_B = logits_BV.argmax(-1)
+    logits_BV = RANDOM.normal(size=(8, 30)).astype(np.float32)
     for temperature in (0, 1e-30, 1e-10, 1e-4):
-        np.testing.assert_array_equal(sample(jax.random.key(0), logits_BV, temperature=temperature), greedy_B)
+        tokens_B = jax.jit(partial(sample, temperature=temperature))(jax.random.key(0), logits_BV)
+        np.testing.assert_array_equal(tokens_B, logits_BV.argmax(-1))
     distances = []
     for temperature in (1.0, 10.0, 100.0, 1e4, math.inf):
-        p_BV = jax.nn.softmax(filtered(logits_BV, temperature=temperature))
-        distances.append(float(0.5 * jnp.abs(p_BV - 1 / 30).sum(-1).max()))
+        p_BV = softmax(filtered(logits_BV, temperature=temperature))
+        distances.append(0.5 * np.abs(p_BV - 1 / 30).sum(-1).max())
     assert distances == sorted(distances, reverse=True)
     assert distances[0] > 0.2
     assert distances[-2] < 1e-3
@@ -128,8 +151,8 @@ def test_the_first_of_equals_is_the_argmax():
 
 def test_tokens_are_drawn_as_often_as_the_filtered_distribution_says():
     p, draws = [0.1, 0.4, 0.2, 0.05, 0.25], 20_000
-    logits_BV = jnp.broadcast_to(jnp.asarray(logits_of(p)), (draws, 5))
-    counts = np.bincount(sample(jax.random.key(1), logits_BV, top_p=0.8), minlength=5)
+    logits_BV = np.broadcast_to(np.float32(logits_of(p)), (draws, 5))
+    counts = np.bincount(jax.jit(partial(sample, top_p=0.8))(jax.random.key(1), logits_BV), minlength=5)
     expected = np.array([0.0, 0.4, 0.2, 0.0, 0.25]) / 0.85
     assert counts[0] == counts[3] == 0
     np.testing.assert_allclose(counts / draws, expected, atol=4 * math.sqrt(0.25 / draws))
@@ -154,12 +177,12 @@ def test_tokens_are_drawn_as_often_as_the_filtered_distribution_says():
 def test_an_option_out_of_range_is_named(options):
     (name,) = options
     with pytest.raises(ValueError, match=f"^{name}=") as error:
-        sample(jax.random.key(0), jnp.zeros((1, 4)), **options)
+        sample(jax.random.key(0), np.zeros((1, 4)), **options)
     assert len(str(error.value)) < 120
 
 
 def adding(context_length=None):
-    """A decoder of a model that is sure of the next token: the sum of all tokens so far, modulo 10."""
+    """A decoder of a model that is sure of the next token: the sum of all earlier tokens, modulo 10."""
 
     def advance(variables, cache_B, tokens_BT):
         cache_B = (cache_B + tokens_BT.sum(1)) % 10
@@ -171,7 +194,7 @@ def adding(context_length=None):
 def test_generation_reads_the_prompt_and_then_its_own_tokens():
     variables = {"sharpness": 100.0}
     tokens_BT = generate(adding(), variables, jax.random.key(0), [[1, 2], [3, 4]], 4)
-    # 1 + 2 = 3, and then doubled again and again; 3 + 4 = 7 likewise.
+    # 1 + 2 = 3, and every later sum is twice the one before; 3 + 4 = 7 in the same way.
     np.testing.assert_array_equal(tokens_BT, [[3, 6, 2, 4], [7, 4, 8, 6]])
     np.testing.assert_array_equal(generate(adding(), variables, jax.random.key(0), [3, 4], 4), [7, 4, 8, 6])
     np.testing.assert_array_equal(generate(adding(), variables, jax.random.key(0), [5], 1), [5])

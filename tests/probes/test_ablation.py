@@ -8,7 +8,7 @@ import pytest
 from experiments.induction_heads.hand_wired import induction_config, induction_params
 from experiments.induction_heads.invariance import random_params
 from models.transformer import Transformer, TransformerConfig
-from probes.ablation import KINDS, ablate_sets, ablated_logits, record_reference, sweep
+from probes.ablation import ABLATION_KINDS, ablate_sets, ablated_logits, record_reference, sweep
 
 B, T, L, H, D, V = 3, 5, 2, 2, 8, 7
 TOKENS_BT = np.random.default_rng(0).integers(V, size=(B, T))
@@ -28,8 +28,11 @@ def scores_of(logits_BTV):
     return {"mean": logits_BTV.std(), "last": logits_BTV[:, -1, 0].sum()}
 
 
-def slow_logits(params, keep_LH, kind, patterns=None, outputs=None, seen=None):
-    """A forward pass without norms, head by head and query by query; ``patterns`` and ``outputs`` by (l, b, h)."""
+def slow_logits(params, keep_LH, kind, patterns=None, outputs=None, records=None):
+    """A forward pass without norms, head by head and query by query; ``patterns`` and ``outputs`` by (l, b, h).
+
+    ``records`` is None or two dicts that are filled with the patterns and outputs of this pass.
+    """
     x_BTD = params["embed"][TOKENS_BT] + params["positions"]
     for l in range(L):
         weights = params[f"layer_{l}"]["attention"]
@@ -43,8 +46,8 @@ def slow_logits(params, keep_LH, kind, patterns=None, outputs=None, seen=None):
             if kind == "pattern_preserving" and patterns:
                 pattern = patterns[l, b, h]
             z[b, h] = pattern @ v
-            if seen is not None:
-                seen[0][l, b, h], seen[1][l, b, h] = pattern, z[b, h]
+            if records is not None:
+                records[0][l, b, h], records[1][l, b, h] = pattern, z[b, h]
         x_BTD = x_BTD.copy()
         for b, h in np.ndindex(B, H):
             if not keep_LH[l, h]:
@@ -58,20 +61,20 @@ def slow_logits(params, keep_LH, kind, patterns=None, outputs=None, seen=None):
     return x_BTD @ params["unembed"]["kernel"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ABLATION_KINDS)
 def test_logits_equal_a_loop_over_heads(kind):
     model, variables = build()
-    seen = {}, {}
-    clean = slow_logits(variables["params"], np.ones((L, H)), "zero", seen=seen)
+    records = {}, {}
+    clean = slow_logits(variables["params"], np.ones((L, H)), "zero", records=records)
     np.testing.assert_allclose(model.apply(variables, TOKENS_BT), clean, rtol=1e-4, atol=1e-4)
     for keep_LH in (np.array([[0, 1], [1, 1]]), np.array([[1, 0], [0, 1]]), np.zeros((L, H))):
         logits = logits_of(model, variables, TOKENS_BT, keep_LH, kind=kind)
-        expected = slow_logits(variables["params"], keep_LH, kind, *seen)
+        expected = slow_logits(variables["params"], keep_LH, kind, *records)
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
         assert np.abs(expected - clean).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ABLATION_KINDS)
 def test_keeping_all_heads_changes_nothing(kind):
     model, variables = build(**ALL_PARTS)
     logits = logits_of(model, variables, TOKENS_BT, jnp.ones((L, H)), kind=kind)
@@ -85,15 +88,15 @@ def test_keeping_all_heads_changes_nothing(kind):
 def test_the_sweep_is_a_loop(kind, fields):
     model, variables = build(**fields)
     swept = sweep(model, variables, TOKENS_BT, scores_of, kind)
-    late = sweep(model, variables, TOKENS_BT, scores_of, kind, at=[1, T - 1])
+    late = sweep(model, variables, TOKENS_BT, scores_of, kind, positions=[1, T - 1])
     assert swept["mean"].shape == swept["last"].shape == (L, H)
     for l, h in np.ndindex(L, H):
         keep_LH = np.ones((L, H))
         keep_LH[l, h] = 0
         logits_BTV = logits_of(model, variables, TOKENS_BT, keep_LH, kind=kind)
-        for found, expected in ((swept, scores_of(logits_BTV)), (late, scores_of(logits_BTV[:, [1, T - 1]]))):
+        for scores, expected in ((swept, scores_of(logits_BTV)), (late, scores_of(logits_BTV[:, [1, T - 1]]))):
             for name, score in expected.items():
-                np.testing.assert_allclose(found[name][l, h], score, rtol=1e-3, atol=1e-4)
+                np.testing.assert_allclose(scores[name][l, h], score, rtol=1e-3, atol=1e-4)
 
 
 def test_sets_of_heads_over_seeds():
@@ -173,13 +176,13 @@ def test_the_hand_wired_heads_are_both_needed_and_play_different_roles():
 
     @jax.jit
     def measure():
-        swept = {kind: sweep(model, variables, inputs_BT, accuracy, kind)[:, 0] for kind in KINDS}
+        swept = {kind: sweep(model, variables, inputs_BT, accuracy, kind)[:, 0] for kind in ABLATION_KINDS}
         return swept | {"intact": accuracy(model.apply(variables, inputs_BT))}
 
-    found = measure()
-    assert found["intact"] == 1
+    accuracies = measure()
+    assert accuracies["intact"] == 1
     for kind in ("zero", "mean", "resample"):
-        assert found[kind].max() < 0.5, kind
+        assert accuracies[kind].max() < 0.5, kind
     # With its patterns frozen the induction head no longer needs the previous-token head.
-    assert found["pattern_preserving"][0] == 1
-    assert found["pattern_preserving"][1] < 0.5
+    assert accuracies["pattern_preserving"][0] == 1
+    assert accuracies["pattern_preserving"][1] < 0.5

@@ -9,7 +9,6 @@ from experiments.induction_heads.hand_wired import induction_config, induction_p
 from experiments.induction_heads.invariance import random_params
 from models.transformer import Transformer, TransformerConfig
 from probes.attribution import direct_logit_attribution
-from probes.logit_lens import lens_losses, logit_lens
 from probes.sites import apply
 
 B, T, L, H, D, V = 3, 6, 2, 2, 8, 7
@@ -52,19 +51,19 @@ def test_each_term_is_its_write_through_the_frozen_norm():
     model, variables = build(**ALL_PARTS)
     params = variables["params"]
     terms = attribute(model, variables, TOKENS_BT, TARGETS_BT, WEIGHT_BT)
-    _, seen = apply(model, variables, TOKENS_BT, observe={"*": np.asarray})
-    deviation_BT1 = np.sqrt(seen["residual_out"].var(-1, keepdims=True) + 1e-6)
+    _, activations = apply(model, variables, TOKENS_BT, observe={"*": np.asarray})
+    deviation_BT1 = np.sqrt(activations["residual_out"].var(-1, keepdims=True) + 1e-6)
 
     def logit_of(write_BTD):
         centred = (write_BTD - write_BTD.mean(-1, keepdims=True)) / deviation_BT1 * params["final_norm"]["scale"]
         return centred_target_logit(centred @ params["unembed"]["kernel"])
 
-    np.testing.assert_allclose(terms["embedding"], logit_of(seen["embedding"]), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(terms["embedding"], logit_of(activations["embedding"]), rtol=1e-3, atol=1e-4)
     for l in range(L):
-        np.testing.assert_allclose(terms["mlps"][l], logit_of(seen[f"layer_{l}/mlp_out"]), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(terms["mlps"][l], logit_of(activations[f"layer_{l}/mlp_out"]), rtol=1e-3, atol=1e-4)
         for h in range(H):
             kernel_CD = params[f"layer_{l}"]["attention"]["output"]["kernel"][h]
-            write_BTD = seen[f"layer_{l}/attention/head_outputs"][:, :, h] @ kernel_CD
+            write_BTD = activations[f"layer_{l}/attention/head_outputs"][:, :, h] @ kernel_CD
             np.testing.assert_allclose(terms["heads"][l, h], logit_of(write_BTD), rtol=1e-3, atol=1e-4)
 
 
@@ -81,25 +80,6 @@ def test_the_hand_wired_induction_head_carries_the_logit():
     np.testing.assert_allclose(terms["heads"], [[0], [20 * (1 - 1 / vocab_size)]], atol=1e-4)
     np.testing.assert_allclose(terms["embedding"], -1 / vocab_size, rtol=1e-4)
     assert terms["biases"] == 0 == terms["mlps"].sum()
-
-
-def test_the_logit_lens_reads_the_stream_after_each_layer():
-    model, variables = build(**ALL_PARTS)
-    params = variables["params"]
-    lens = jax.jit(logit_lens, static_argnums=0)(model, variables, TOKENS_BT)
-    assert lens.shape == (L + 1, B, T, V)
-    np.testing.assert_allclose(lens[-1], model.apply(variables, TOKENS_BT), rtol=1e-4, atol=1e-4)
-    x_BTD = params["embed"][TOKENS_BT] + params["positions"]
-    normed = (x_BTD - x_BTD.mean(-1, keepdims=True)) / x_BTD.std(-1, keepdims=True)
-    normed = normed * params["final_norm"]["scale"] + params["final_norm"]["bias"]
-    expected = normed @ params["unembed"]["kernel"]
-    np.testing.assert_allclose(lens[0], expected, rtol=1e-3, atol=1e-3)
-    losses = lens_losses(model, variables, TOKENS_BT, at=[2, 4])
-    expected = -np.take_along_axis(jax.nn.log_softmax(lens)[:, :, :-1], TOKENS_BT[None, :, 1:, None], -1)[
-        ..., [2, 4], 0
-    ]
-    np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-4)
-    assert np.abs(lens[1] - lens[0]).max() > 0.1
 
 
 def test_positions_without_weight_do_not_count_and_seeds_are_a_vmap():

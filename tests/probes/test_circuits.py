@@ -167,7 +167,7 @@ def test_composition_does_not_depend_on_the_size_of_the_weights():
         np.testing.assert_allclose(scores, circuits.composition_scores(huge)[kind], rtol=1e-5)
 
 
-def test_a_hand_wired_induction_head_is_found():
+def test_a_hand_wired_induction_head_is_recognised():
     vocab_size = 16
 
     @jax.jit
@@ -181,16 +181,16 @@ def test_a_hand_wired_induction_head_is_found():
             "trace": circuits.qk_trace(params),
         }
 
-    found = measure()
-    scores = {kind: x[0, 0, 1, 0] for kind, x in found["composition"].items()}
-    mean, deviation = found["baseline"]
+    measured = measure()
+    scores = {kind: x[0, 0, 1, 0] for kind, x in measured["composition"].items()}
+    mean, deviation = measured["baseline"]
     assert scores["key"] > mean + 10 * deviation
     assert scores["query"] == scores["value"] == 0
     # W_OV1 has V equal singular values, of which W_QK2^T reads all, and as many of its own for p_0.
     np.testing.assert_allclose(scores["key"], (2 * vocab_size) ** -0.5, rtol=1e-4)
-    np.testing.assert_allclose(found["copying"], [[0], [1]], atol=1e-4)
-    assert found["accuracy"]["pairs"][0, 0, 1, 0] == found["accuracy"]["sum"][1, 0] == 1
-    assert found["trace"][0, 0, 1, 0] > 0
+    np.testing.assert_allclose(measured["copying"], [[0], [1]], atol=1e-4)
+    assert measured["accuracy"]["pairs"][0, 0, 1, 0] == measured["accuracy"]["sum"][1, 0] == 1
+    assert measured["trace"][0, 0, 1, 0] > 0
 
 
 def test_probes_run_over_seeds_and_need_layers():

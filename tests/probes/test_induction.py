@@ -1,13 +1,12 @@
 """The examination: roles, sets, cuts and corruptions, on the hand-wired model and on random weights."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from attention_models import hand_wired
+from random_models import compute_logits
 
 from experiments.induction_heads import repeats
-from experiments.induction_heads.hand_wired import induction_config, induction_params
-from models.transformer import Transformer
 from probes import ablation, induction
 from probes.attention_scores import stripe_chance
 
@@ -15,26 +14,31 @@ V, T = 10, 21
 
 
 @pytest.fixture(scope="module")
-def hand_wired():
-    config = induction_config(V + 1, T)
-    return Transformer(config), {"params": induction_params(config)}
+def model_and_variables():
+    return hand_wired(V + 1, T)
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return repeats.repeats(jax.random.key(0), 24, T, V, 3, 10)
+    return jax.device_get(jax.jit(lambda key: repeats.repeats(key, 24, T, V, 3, 10))(jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")
-def examined(hand_wired, batch):
-    model, variables = hand_wired
+def examine_heads(model_and_variables):
+    model, _ = model_and_variables
+    return jax.jit(lambda variables: induction.examine_heads(model, variables, V, V, jax.random.key(1)))
+
+
+@pytest.fixture(scope="module")
+def examined(model_and_variables, examine_heads, batch):
+    model, variables = model_and_variables
 
     @jax.jit
-    def examine(variables):
-        found = induction.examine_heads(model, variables, V, V, jax.random.key(1))
-        return found | induction.examine_circuits(model, variables, batch, found, V, V, jax.random.key(2))
+    def examine_circuits(variables, scores):
+        return induction.examine_circuits(model, variables, batch, scores, V, V, jax.random.key(2))
 
-    return examine(variables)
+    scores = examine_heads(variables)
+    return jax.device_get(scores | examine_circuits(variables, scores))
 
 
 def test_the_hand_wired_heads_are_found_and_each_does_its_part(examined):
@@ -50,48 +54,61 @@ def test_the_hand_wired_heads_are_found_and_each_does_its_part(examined):
     assert examined["previous_token_decoded"][1].mean() > 0.95
 
 
-def test_random_weights_have_no_roles(hand_wired, batch):
-    model, variables = hand_wired
-    leaves, tree = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(3), len(leaves))
-    noise = [0.1 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
-    examine = jax.jit(lambda v: induction.examine_heads(model, v, V, V, jax.random.key(1)))
-    found = examine(jax.tree.unflatten(tree, noise))
-    roles = induction.head_roles(found, stripe_chance(induction.block_length(T)))
+def test_random_weights_have_no_roles(model_and_variables, examine_heads):
+    rng = np.random.default_rng(3)
+    _, variables = model_and_variables
+    noise = jax.tree.map(lambda x: (0.1 * rng.standard_normal(x.shape)).astype(np.float32), variables)
+    roles = induction.head_roles(examine_heads(noise), stripe_chance(induction.block_length(T)))
     assert roles["other"].all()
+
+
+def test_the_best_head_of_the_given_layers_is_held_against_uniform_attention():
+    scores_SLH = np.array([[[0.9, 0.1], [0.2, 0.3]], [[0.0, 0.1], [0.5, 0.2]]])
+    for score, chance in stripe_chance(induction.block_length(T)).items():
+        over_chance = induction.score_over_chance(scores_SLH, score, T)
+        np.testing.assert_allclose(over_chance, np.array([0.9, 0.5]) / chance)
+        of_second_layer = induction.score_over_chance(scores_SLH[:, 1:], score, T)
+        np.testing.assert_allclose(of_second_layer, np.array([0.3, 0.5]) / chance)
 
 
 def test_roles_keep_to_their_layers_and_sets_count_their_others():
     chance = {"previous_token_score": 0.1, "induction_score": 0.1}
     scores = {
-        "previous_token_score": jnp.array([[0.9, 0.1, 0.1], [0.9, 0.1, 0.1]]),
-        "induction_score": jnp.array([[0.9, 0.1, 0.1], [0.1, 0.6, 0.1]]),
+        "previous_token_score": np.array([[0.9, 0.1, 0.1], [0.9, 0.1, 0.1]]),
+        "induction_score": np.array([[0.9, 0.1, 0.1], [0.1, 0.6, 0.1]]),
     }
-    roles = induction.head_roles(scores, chance)
+    roles = jax.jit(lambda scores: induction.head_roles(scores, chance))(scores)
     np.testing.assert_array_equal(roles["previous_token"], [[1, 0, 0], [0, 0, 0]])
     np.testing.assert_array_equal(roles["induction"], [[0, 0, 0], [0, 1, 0]])
     np.testing.assert_array_equal(roles["other"], [[0, 1, 1], [1, 0, 1]])
-    sets = dict(zip(induction.SETS, induction.role_sets(roles), strict=True))
+    sets = dict(zip(induction.HEAD_SETS, np.asarray(jax.jit(induction.role_sets)(roles)), strict=True))
     np.testing.assert_array_equal(sets["others_as_many_as_induction"], [[0, 1, 0], [0, 0, 0]])
 
 
-def test_cutting_no_head_changes_nothing_and_cutting_everything_is_ablation(hand_wired, batch):
-    model, variables = hand_wired
-    tokens = batch["tokens"]
-    clean = model.apply(variables, tokens)
-    kept = ablation.cut_paths(model, variables, tokens, jnp.ones((2, 1)), ("query", "key", "value"))
-    np.testing.assert_allclose(kept, clean, atol=1e-4)
+def test_cutting_no_head_changes_nothing_and_cutting_everything_is_ablation(model_and_variables, batch):
+    model, variables = model_and_variables
+    tokens_BT = batch["tokens"]
+
+    @jax.jit
+    def cut(keep_LH):
+        return ablation.cut_paths(model, variables, tokens_BT, keep_LH, ("query", "key", "value"))
+
+    intact_BTV = compute_logits(model, variables, tokens_BT)
+    np.testing.assert_allclose(cut(np.ones((2, 1), np.float32)), intact_BTV, atol=1e-4)
     # Without the first head in any input of the second, only its direct way to the logits is left: it writes to a part
     # of the stream that the unembedding does not read.
-    keep = jnp.array([[0.0], [1.0]])
-    cut = ablation.cut_paths(model, variables, tokens, keep, ("query", "key", "value"))
-    ablated = ablation.ablated_logits(model, variables, tokens, keep, kind="zero")
-    np.testing.assert_allclose(cut, ablated, atol=1e-4)
+    keep_LH = np.array([[0], [1]], np.float32)
+    ablate = jax.jit(lambda keep_LH: ablation.ablated_logits(model, variables, tokens_BT, keep_LH, kind="zero"))
+    np.testing.assert_allclose(cut(keep_LH), ablate(keep_LH), atol=1e-4)
 
 
 def test_corruption_replaces_every_second_token_of_the_first_copy_only():
-    clean = induction.two_copies(jax.random.key(0), 5, T, V, bos=V)
-    corrupted, weight = induction.corrupted(jax.random.key(1), clean, V)
+    @jax.jit
+    def draw(key):
+        clean_BT = induction.two_copies(key, 5, T, V, bos=V)
+        return clean_BT, *induction.corrupt(key, clean_BT, V)
+
+    clean, corrupted, weight = jax.device_get(draw(jax.random.key(0)))
     block = induction.block_length(T)
     for t in range(T):
         replaced = 1 <= t < block and t % 2 == 1
@@ -99,16 +116,17 @@ def test_corruption_replaces_every_second_token_of_the_first_copy_only():
         assert bool((clean[:, t] == corrupted[:, t]).all()) != replaced
     queries = [t for t in range(T - 1) if weight[t]]
     assert queries == [t + block for t in range(1, block) if t % 2 == 1]
-    for row in np.asarray(clean):
+    for row in clean:
         for t in queries:  # the token there stood at t - block, and what followed it is what comes next
             assert row[t] == row[t - block]
             assert row[t + 1] == row[t - block + 1]
 
 
 def test_determined_scores_are_over_determined_positions_only(batch):
-    perfect = 50.0 * jax.nn.one_hot(batch["targets"], V + 1)
-    wrong_elsewhere = jnp.where(batch["determined"][..., None], perfect, -perfect)
-    scores = induction.determined_scores(wrong_elsewhere, batch)
+    perfect_BTV = 50 * np.eye(V + 1, dtype=np.float32)[batch["targets"]]
+    wrong_elsewhere_BTV = np.where(batch["determined"][..., None], perfect_BTV, -perfect_BTV)
+    score = jax.jit(induction.determined_scores)
+    scores = score(wrong_elsewhere_BTV, batch)
     assert scores["accuracy"] == 1.0
     assert scores["loss"] < 1e-6
-    assert induction.determined_scores(-perfect, batch)["accuracy"] == 0.0
+    assert score(-perfect_BTV, batch)["accuracy"] == 0.0

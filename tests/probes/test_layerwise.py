@@ -11,7 +11,7 @@ from experiments.induction_heads.invariance import random_params
 from models.rotary import Rotary
 from models.transformer import Transformer, TransformerConfig, scanned
 from probes import layerwise
-from probes.layerwise import itself
+from probes.layerwise import identity
 from probes.sites import apply
 
 B, T, L, H, V = 3, 6, 3, 4, 11
@@ -30,29 +30,32 @@ def build(**fields):
     return model, {"params": random_params(model, np.random.default_rng(1))}
 
 
-def size_of(layer_params, seen, tokens_BT, factor):
-    return factor * seen["attention/pattern"].sum(0), tokens_BT.sum()
+def size_of(layer_params, activations, tokens_BT, factor):
+    return factor * activations["attention/pattern"].sum(0), tokens_BT.sum()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layers_one_by_one_are_the_model(family):
     model, variables = build(**FAMILIES[family])
-    logits, seen = apply(model, variables, TOKENS_BT, observe={"*": itself})
-    streams, layers = layerwise.streams(model, variables, TOKENS_BT, observe={"attention/pattern": itself})
-    expected = [seen[f"layer_{layer}/residual_in"] for layer in range(L)] + [seen["residual_out"]]
+    logits, activations = apply(model, variables, TOKENS_BT, observe={"*": identity})
+    streams, layers = layerwise.streams(model, variables, TOKENS_BT, observe={"attention/pattern": identity})
+    expected = [activations[f"layer_{layer}/residual_in"] for layer in range(L)] + [activations["residual_out"]]
     np.testing.assert_allclose(jnp.stack(streams), jnp.stack(expected), rtol=1e-4, atol=1e-4)
-    for layer, found in enumerate(layers):
-        np.testing.assert_allclose(found["attention/pattern"], seen[f"layer_{layer}/attention/pattern"], atol=1e-5)
+    for layer, arrays in enumerate(layers):
+        np.testing.assert_allclose(
+            arrays["attention/pattern"], activations[f"layer_{layer}/attention/pattern"], atol=1e-5
+        )
     np.testing.assert_allclose(layerwise.logits(model, variables, streams[-1]), logits, rtol=1e-4, atol=1e-4)
 
-    losses_BT = layerwise.token_losses_of(model, variables, TOKENS_BT)
+    losses_BT = layerwise.next_token_losses(model, variables, TOKENS_BT)
     right_BT = np.take_along_axis(jax.nn.log_softmax(logits)[:, :-1], TOKENS_BT[:, 1:, None], -1)[..., 0]
     np.testing.assert_allclose(losses_BT, -right_BT, rtol=1e-4, atol=1e-4)
 
-    options = {"measure": size_of, "observed": ["attention/pattern"], "settings": (2.0,)}
-    (sums, counts), stream = layerwise.sum_over_sequences(model, variables, TOKENS_BT, **options)
+    (sums, counts), stream = layerwise.sum_over_sequences(
+        model, variables, TOKENS_BT, measure=size_of, observed=["attention/pattern"], settings=(2.0,)
+    )
     np.testing.assert_allclose(stream, streams[-1], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(sums[1], 2 * seen["layer_1/attention/pattern"].sum(0), atol=1e-5)
+    np.testing.assert_allclose(sums[1], 2 * activations["layer_1/attention/pattern"].sum(0), atol=1e-5)
     np.testing.assert_array_equal(counts, [TOKENS_BT.sum()] * L)
 
 
@@ -60,17 +63,17 @@ def test_runs_that_differ_from_one_layer_on_are_edits_of_the_model():
     model, variables = build(**FAMILIES["gpt_neox"])
     site = "layer_1/attention/head_outputs"
     stream_site = "layer_1/residual_in"
-    _, seen = apply(model, variables, TOKENS_BT, observe={site: itself, stream_site: itself})
-    z_NBTHC = jnp.stack([seen[site] * factor for factor in (1.0, -1.0, 0.5)])
+    _, activations = apply(model, variables, TOKENS_BT, observe={site: identity, stream_site: identity})
+    z_NBTHC = jnp.stack([activations[site] * factor for factor in (1.0, -1.0, 0.5)])
 
     def score(logits_BTV):
         return {"first": logits_BTV[0, 0, 0], "spread": logits_BTV.std()}
 
-    found = layerwise.scores_from(model, variables, 1, seen[stream_site], z_NBTHC, score, at=[2, 5])
+    scores = layerwise.scores_of_runs(model, variables, 1, activations[stream_site], z_NBTHC, score, positions=[2, 5])
     for n, z_BTHC in enumerate(z_NBTHC):
         logits, _ = apply(model, variables, TOKENS_BT, edit={site: lambda _, z=z_BTHC: z})
         for name, expected in score(logits[:, jnp.array([2, 5])]).items():
-            np.testing.assert_allclose(found[name][n], expected, rtol=1e-4)
+            np.testing.assert_allclose(scores[name][n], expected, rtol=1e-4)
 
 
 def test_recomputation_is_left_out_and_stacked_layers_are_refused():

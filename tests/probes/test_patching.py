@@ -59,7 +59,7 @@ def test_every_path_equals_one_edit(fields, exact):
     run = jax.jit(lambda tokens_BT: apply(model, variables, tokens_BT, observe=observe))
     (_, clean), (logits, corrupted) = (jax.tree.map(np.asarray, run(tokens)) for tokens in (CLEAN_BT, CORRUPTED_BT))
     sites = {"query": "queries", "key": "keys", "value": "values"}
-    nothing = {
+    zeros = {
         f"layer_{l}/attention/{site}": np.zeros((B, T, H if kind == "query" else config.heads_of_keys, C))
         for l in range(L)
         for kind, site in sites.items()
@@ -69,12 +69,12 @@ def test_every_path_equals_one_edit(fields, exact):
     def patched_score(added, layer, head):
         """Only the receiver sees what is added to its inputs, also where it shares them."""
         edit = {site: lambda x, site=site: x + added[site] for site in added}
-        _, seen = apply(model, variables, CORRUPTED_BT, edit=edit, observe={"*/head_outputs": lambda z: z})
+        _, outputs = apply(model, variables, CORRUPTED_BT, edit=edit, observe={"*/head_outputs": lambda z: z})
 
         def one_head(l):
             chosen_H1 = ((jnp.arange(H) == head) & (layer == l))[:, None]
             path = f"layer_{l}/attention/head_outputs"
-            return path, lambda z: jnp.where(chosen_H1, seen[path], z)
+            return path, lambda z: jnp.where(chosen_H1, outputs[path], z)
 
         return score(apply(model, variables, CORRUPTED_BT, edit=dict(one_head(l) for l in range(L)))[0])
 
@@ -100,7 +100,7 @@ def test_every_path_equals_one_edit(fields, exact):
             if config.positions == "rotary" and kind != "value":
                 added_BTC = np.stack([turned(x_TC) for x_TC in added_BTC])
             path = f"layer_{l2}/attention/{site}"
-            added = nothing | {path: nothing[path].copy()}
+            added = zeros | {path: zeros[path].copy()}
             added[path][:, :, head] = added_BTC
             np.testing.assert_allclose(measured, patched_score(added, l2, h2) - score(logits), rtol=1e-2, atol=1e-5)
     assert np.nanmax(np.abs(changes["value"])) > 1e-3
@@ -114,9 +114,16 @@ def test_some_pairs_and_some_positions():
 
     whole = path_patch(model, variables, CLEAN_BT, CORRUPTED_BT, late)["key"]
     some = path_patch(
-        model, variables, CLEAN_BT, CORRUPTED_BT, score, senders=[(0, 1), (1, 0)], receivers=[(2, 1)], kinds=("key",),
-        at=range(T - 3, T),
-    )["key"]  # fmt: skip
+        model,
+        variables,
+        CLEAN_BT,
+        CORRUPTED_BT,
+        score,
+        senders=[(0, 1), (1, 0)],
+        receivers=[(2, 1)],
+        kinds=("key",),
+        positions=range(T - 3, T),
+    )["key"]
     asked = np.zeros(some.shape, bool)
     asked[0, 1, 2, 1] = asked[1, 0, 2, 1] = True
     np.testing.assert_array_equal(np.isnan(some), ~asked)

@@ -1,4 +1,7 @@
-"""Sites: what is observed is what the model computed, and an edit changes that and nothing else."""
+"""Sites: what is observed is what the model computed, and an edit changes that and nothing else.
+
+Covers models/site.py too: a site is where a probe observes or edits.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +34,8 @@ def test_every_site_of_the_docstring_is_there_with_its_shape():
     expected = {"embedding": stream, "residual_out": stream, "unembed_in": stream}
     expected |= {f"layer_{i}/{name}": shape for i in range(2) for name, shape in layer.items()}
     model, variables = build()
-    _, seen = apply(model, variables, TOKENS_BT, observe={"*": keep})
-    assert {path: x.shape for path, x in seen.items()} == expected
+    _, activations = apply(model, variables, TOKENS_BT, observe={"*": keep})
+    assert {path: x.shape for path, x in activations.items()} == expected
 
 
 @pytest.mark.parametrize("fields", [{}, {"positions": "rotary"}, {"d_mlp": 0, "norm": "none", "bias": False}])
@@ -45,19 +48,19 @@ def test_observing_and_identity_edits_change_no_bit(fields):
 
 def test_the_stream_is_the_sum_of_what_was_written():
     model, variables = build()
-    _, seen = apply(model, variables, TOKENS_BT, observe={"*": keep})
-    written = [seen["embedding"]] + [
-        seen[f"layer_{i}/{name}"] for i in range(2) for name in ("attention_out", "mlp_out")
+    _, activations = apply(model, variables, TOKENS_BT, observe={"*": keep})
+    written = [activations["embedding"]] + [
+        activations[f"layer_{i}/{name}"] for i in range(2) for name in ("attention_out", "mlp_out")
     ]
-    np.testing.assert_allclose(seen["residual_out"], sum(written), rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(seen["layer_0/residual_in"], seen["embedding"])
+    np.testing.assert_allclose(activations["residual_out"], sum(written), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(activations["layer_0/residual_in"], activations["embedding"])
 
 
 def test_patterns_are_causal_distributions():
     model, variables = build(positions="alibi")
-    _, seen = apply(model, variables, TOKENS_BT, observe={"layer_*/attention/pattern": keep})
-    assert sorted(seen) == ["layer_0/attention/pattern", "layer_1/attention/pattern"]
-    for pattern_BHQK in seen.values():
+    _, activations = apply(model, variables, TOKENS_BT, observe={"layer_*/attention/pattern": keep})
+    assert sorted(activations) == ["layer_0/attention/pattern", "layer_1/attention/pattern"]
+    for pattern_BHQK in activations.values():
         np.testing.assert_allclose(pattern_BHQK.sum(-1), 1, rtol=1e-5)
         assert (np.triu(pattern_BHQK, 1) == 0).all()
 
@@ -66,9 +69,9 @@ def test_zeroing_a_heads_output_is_zeroing_its_output_weights():
     model, variables = build()
     edit = {"layer_1/attention/head_outputs": lambda z_BTHC: z_BTHC.at[:, :, 1].set(0)}
     edited, _ = apply(model, variables, TOKENS_BT, edit=edit)
-    without = jax.tree.map(np.copy, variables)
-    without["params"]["layer_1"]["attention"]["output"]["kernel"][1] = 0
-    np.testing.assert_allclose(edited, model.apply(without, TOKENS_BT), rtol=1e-5, atol=1e-5)
+    ablated = jax.tree.map(np.copy, variables)
+    ablated["params"]["layer_1"]["attention"]["output"]["kernel"][1] = 0
+    np.testing.assert_allclose(edited, model.apply(ablated, TOKENS_BT), rtol=1e-5, atol=1e-5)
 
 
 def test_edits_come_before_observations_and_compose_in_their_order():

@@ -1,13 +1,19 @@
-"""Claims: intervals against closed forms, verdicts seed by seed, strict JSON, the table of the terminal."""
+"""Claims: intervals against closed forms, measures over arms, verdicts seed by seed, strict JSON."""
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from reporting import claims
-from reporting.claims import absent, interval_95, judge, summary, table, to_json
+from reporting.claims import absent, claim, interval_95, judge, judge_all, to_json
+
+
+def judged(values, unit="", **bounds):
+    """The verdict on a claim of one arm with these bounds and values."""
+    return judge(claim("c", "s", None, of="arm", unit=unit, **bounds), values)
 
 
 def central_mass(quantile, degrees, steps=4000):
@@ -75,37 +81,42 @@ def test_interval_covers_the_mean_95_times_in_100():
 )
 def test_each_bound_is_strict_or_not(bound, below, at, above):
     for value, passes in ((0.4, below), (0.5, at), (0.6, above)):
-        assert judge("c", "s", [value], **{bound: 0.5}).passed is passes
+        assert judged([value], **{bound: 0.5}).passed is passes
 
 
 def test_one_failing_seed_fails_the_claim_though_the_mean_passes():
-    claim = judge("c", "s", [1.0, 1.0, 0.98], at_least=0.99)
-    assert claim.measured > 0.99
-    assert claim.passed is False
-    assert judge("c", "s", [1.0, 1.0, 0.991], at_least=0.99).passed is True
+    verdict = judged([1.0, 1.0, 0.98], at_least=0.99)
+    assert verdict.measured > 0.99
+    assert verdict.passed is False
+    assert judged([1.0, 1.0, 0.991], at_least=0.99).passed is True
 
 
 def test_two_bounds_are_both_needed():
-    assert judge("c", "s", [0.5], at_least=0.1, below=0.6).passed is True
-    assert judge("c", "s", [0.6], at_least=0.1, below=0.6).passed is False
-    assert judge("c", "s", [0.05], at_least=0.1, below=0.6).passed is False
-    assert judge("c", "s", [0.5], at_least=0.1, below=0.6, unit="nats").expected == ">= 0.1 and < 0.6 nats"
+    assert judged([0.5], at_least=0.1, below=0.6).passed is True
+    assert judged([0.6], at_least=0.1, below=0.6).passed is False
+    assert judged([0.05], at_least=0.1, below=0.6).passed is False
+    assert judged([0.5], at_least=0.1, below=0.6, unit="nats").expected == ">= 0.1 and < 0.6 nats"
 
 
 def test_nan_never_passes():
     for bound in ("at_least", "at_most", "below", "above"):
-        assert judge("c", "s", [1.0, math.nan], **{bound: 1.0}).passed is False
+        assert judged([1.0, math.nan], **{bound: 1.0}).passed is False
 
 
 def test_no_bound_is_a_report():
-    claim = judge("c", "s", np.float32(0.25))
-    assert (claim.passed, claim.reason, claim.seeds, claim.values) == (None, "reported, no threshold", 1, (0.25,))
+    verdict = judged(np.float32(0.25))
+    assert (verdict.passed, verdict.reason, verdict.seeds, verdict.values) == (
+        None,
+        "reported, no threshold",
+        1,
+        (0.25,),
+    )
 
 
 def test_arrays_and_numpy_scalars_become_plain_numbers():
-    claim = judge("c", "s", np.array([True, True]), at_least=1)
-    assert claim.passed is True
-    assert all(type(value) is float for value in (*claim.values, claim.measured))
+    verdict = judged(np.array([True, True]), at_least=1)
+    assert verdict.passed is True
+    assert all(type(value) is float for value in (*verdict.values, verdict.measured))
 
 
 @pytest.mark.parametrize(
@@ -119,20 +130,19 @@ def test_arrays_and_numpy_scalars_become_plain_numbers():
 )
 def test_contradictory_bounds_are_refused(bounds):
     with pytest.raises(ValueError, match="bounds"):
-        judge("c", "s", [1.0], **bounds)
+        judged([1.0], **bounds)
 
 
 def test_no_values_are_refused():
-    with pytest.raises(ValueError, match="absent"):
-        judge("c", "s", [], at_least=1)
+    with pytest.raises(ValueError, match="no values"):
+        judged([], at_least=1)
 
 
 def test_json_is_strict_and_has_exactly_the_keys():
     made = [
-        judge("a", "s", [1 / 3, math.inf, math.nan], at_least=0),
-        judge("b", "s", np.array([0.1, 0.2]), at_most=1),
-        absent("c", "s", ">= 1", "no arm"),
-        claims.Claim("d", "s", np.float32(1.5), "x", np.bool_(True), np.int64(1), (np.float32(1.5),), None),
+        judged([1 / 3, math.inf, math.nan], at_least=0),
+        judged(np.array([0.1, 0.2]), at_most=1),
+        absent(claim("c", "s", None, of="arm", at_least=1), "no arm"),
     ]
     rows = json.loads(json.dumps(to_json(made), allow_nan=False))
     keys = ["id", "statement", "measured", "expected", "passed", "seeds", "interval", "values", "reason"]
@@ -141,39 +151,61 @@ def test_json_is_strict_and_has_exactly_the_keys():
     assert (rows[0]["measured"], rows[0]["passed"], rows[0]["interval"]) == (None, False, None)
     assert rows[1]["interval"] == pytest.approx(interval_95([0.1, 0.2]), rel=1e-5)
     assert (rows[2]["passed"], rows[2]["measured"], rows[2]["reason"]) == (None, None, "no arm")
-    assert (rows[3]["passed"], rows[3]["measured"], rows[3]["seeds"]) == (True, 1.5, 1)
 
 
-def test_a_number_just_below_one_does_not_look_like_one():
-    assert claims.number_text(0.99996) == "0.99996"
-    assert claims.number_text(1.0) == "1"
-    assert claims.number_text(0.123456) == "0.1235"
-    assert claims.number_text(math.nan) == "nan"
+@pytest.mark.parametrize(
+    ("bounds", "margin"),
+    [
+        ({"at_least": 0.5}, 0.25),
+        ({"above": 0.5}, 0.25),
+        ({"at_most": 0.5}, -0.25),
+        ({"at_least": 0.5, "at_most": 0.875}, 0.125),  # to the nearer of the two
+        ({"at_least": 0.5, "below": 0.625}, -0.125),
+        ({}, None),
+    ],
+)
+def test_the_margin_is_the_distance_of_the_mean_on_the_claims_side(bounds, margin):
+    assert judged([0.5, 1.0], **bounds).margin == margin
 
 
-def sample():
-    return [
-        judge(
-            "completes", "two layers complete " + "many " * 30 + "repeats — naïvely, κ ≥ 2 ✗", [0.99, 1.0], at_least=0.9
-        ),
-        judge("fails", "one layer does not", [0.9], at_most=0.25),
-        judge("size", "the score itself", [0.5]),
-        absent("wired", "written weights do", "≥ 1 ± 0.1", "arm hand_wired was not in this run"),
+def test_standard_error_is_the_deviation_over_the_root_of_the_seeds():
+    assert judged([0.0, 2.0]).standard_error == pytest.approx(1.0)  # deviation sqrt(2), two seeds
+    assert judged([1.0]).standard_error is None
+    assert judged([1.0, math.nan]).standard_error is None
+
+
+RESULTS = {
+    "small": SimpleNamespace(final={"loss": np.array([3.0, 5.0])}, examined={"x": np.array([[1.0, 2.0], [3.0, 4.0]])}),
+    "large": SimpleNamespace(final={"loss": np.array([1.0, 2.0])}, examined={"x": np.array([[5.0, 6.0], [7.0, 0.0]])}),
+}
+
+
+@pytest.mark.parametrize(
+    ("measure", "of", "values"),
+    [
+        (claims.final("loss"), "small", (3.0, 5.0)),
+        (claims.examined("x", 1), "large", (6.0, 0.0)),
+        (claims.difference(claims.final("loss")), ("small", "large"), (2.0, 3.0)),
+        (claims.ratio(claims.final("loss")), ("small", "large"), (3.0, 2.5)),
+        (claims.greatest(claims.examined("x", 1)), ("small", "large"), (6.0, 4.0)),
+        (claims.least(claims.examined("x", 1)), ("large", "small"), (2.0, 0.0)),
+    ],
+)
+def test_measures_of_arms_keep_the_seeds(measure, of, values):
+    (verdict,) = judge_all([claim("1", "s", measure, of=of)], RESULTS)
+    assert verdict.values == values
+
+
+def test_claims_are_judged_in_the_order_in_which_a_reader_counts():
+    listed = [claim(id, "s", lambda result: 1.0, of="small") for id in ("10a", "2b", "2a", "1")]
+    assert [verdict.id for verdict in judge_all(listed, RESULTS)] == ["1", "2a", "2b", "10a"]
+
+
+def test_a_claim_without_its_arm_or_with_a_reason_is_not_decided():
+    listed = [
+        claim("1", "s", claims.final("loss"), of=("small", "wired"), at_least=1),
+        claim("2", "s", lambda result: "no head has that role", of="small", at_least=1),
     ]
-
-
-@pytest.mark.parametrize("width", [60, 80, 120, 200])
-def test_table_fits_the_terminal_in_ascii_and_loses_no_word(width):
-    text = table(sample(), width)
-    assert text.isascii()
-    assert max(map(len, text.splitlines())) <= width
-    words = text.split()
-    assert words.count("many") == 30
-    for word in ("PASS", "FAIL", "----", "completes", "repeats", "naively,", "kappa", "+-", "hand_wired"):
-        assert word in words
-    assert [line.split()[0] for line in text.splitlines() if line[:4].strip()][:4] == ["PASS", "FAIL", "----", "----"]
-
-
-def test_table_ends_with_the_summary():
-    assert table(sample(), 100).splitlines()[-1] == "1 of 2 decided claims hold; 2 not decided"
-    assert summary([]) == "0 of 0 decided claims hold; 0 not decided"
+    verdicts = judge_all(listed, RESULTS)
+    assert [verdict.reason for verdict in verdicts] == ["arm wired is not in this run", "no head has that role"]
+    assert all(verdict.passed is None and verdict.expected == ">= 1" for verdict in verdicts)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reporting import page
-from reporting.claims import absent, judge
+from reporting.claims import absent, claim, judge
 from reporting.figures import Figure, heatmap
 
 VOID = {"meta", "link", "br", "img", "hr", "wbr", "input"}
@@ -49,10 +49,10 @@ def written(tmp_path, **changes):
         "title": "Induction heads",
         "question": "When does the ability appear?",
         "command": "python train.py --experiment=induction_heads --num_seeds=3",
-        "claims": [
-            judge("two_layer", "two layers do", [0.99, 1.0, 0.995], at_least=0.99),
-            judge("one_layer", "one layer does not", [0.1, 0.2, 0.3], at_most=0.25),
-            absent("wired", "written weights do", ">= 1", "the arm was not in this run"),
+        "verdicts": [
+            judge(claim("two_layer", "two layers do", None, of="two_layer", at_least=0.99), [0.99, 1.0, 0.995]),
+            judge(claim("one_layer", "one layer does not", None, of="one_layer", at_most=0.25), [0.1, 0.2, 0.3]),
+            absent(claim("wired", "written weights do", None, of="wired", at_least=1), "the arm was not in this run"),
         ],
         "figures": [
             heatmap("Ablation", "Which heads matter.", np.eye(2), "ab", "cd", "layer", "head", "loss"),
@@ -109,13 +109,20 @@ def test_page_loads_nothing(tmp_path):
 
 
 def test_everything_is_escaped(tmp_path):
-    claim = judge(HOSTILE, HOSTILE, [1.0], at_least=0, unit=HOSTILE)
-    lost = absent(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    hostile = claim(HOSTILE, HOSTILE, None, of=HOSTILE, at_least=0, unit=HOSTILE)
+    verdicts = [judge(hostile, [1.0]), absent(hostile, HOSTILE)]
     drawing = heatmap(HOSTILE, HOSTILE, np.eye(2), [HOSTILE, "b"], [HOSTILE, "d"], HOSTILE, HOSTILE, HOSTILE)
     text = written(
-        tmp_path, title=HOSTILE, question=HOSTILE, command=HOSTILE, claims=[claim, lost], figures=[drawing],
-        facts={HOSTILE: HOSTILE}, arms=[{HOSTILE: HOSTILE}], notes=[HOSTILE],
-    )  # fmt: skip
+        tmp_path,
+        title=HOSTILE,
+        question=HOSTILE,
+        command=HOSTILE,
+        verdicts=verdicts,
+        figures=[drawing],
+        facts={HOSTILE: HOSTILE},
+        arms=[{HOSTILE: HOSTILE}],
+        notes=[HOSTILE],
+    )
     outline = Outline(text)
     assert not outline.named("script")
     assert not outline.named("img")
@@ -123,19 +130,26 @@ def test_everything_is_escaped(tmp_path):
 
 
 def test_verdicts_are_words_and_values_of_seeds_are_at_hand(tmp_path):
-    outline = Outline(written(tmp_path))
+    text = written(tmp_path)
+    outline = Outline(text)
     words = " ".join("".join(outline.words).split())
     for expected in ("✓ PASS", "✗ FAIL", "– not decided", "the arm was not in this run", ">= 0.99", "<= 0.25"):  # noqa: RUF001
         assert expected in words
-    assert "1 of 2 decided claims hold; 1 not decided." in words
+    assert "1 of 2 claims pass; 1 not decided." in words
     assert outline.named("abbr")[1] == {"title": "seed 1: 0.1, seed 2: 0.2, seed 3: 0.3"}
+    margins = re.findall(r"<td class=\"margin\">([^<]*)</td>", text)
+    assert margins == ["+1.7 s.e.", "+0.87 s.e.", "–"]  # noqa: RUF001
     assert "[-0.04841, 0.4484]" in words  # 0.2 ± 4.302653 * 0.1 / sqrt(3)
 
 
 def test_one_seed_is_told_how_to_get_intervals(tmp_path):
     assert "This run has one seed" not in written(tmp_path)
-    assert "This run has one seed" in written(tmp_path, claims=[judge("a", "s", 1.0, at_least=0)])
-    assert "This run has one seed" not in written(tmp_path, claims=[absent("a", "s", "", "nothing ran")])
+    assert "This run has one seed" in written(
+        tmp_path, verdicts=[judge(claim("a", "s", None, of="arm", at_least=0), 1.0)]
+    )
+    assert "This run has one seed" not in written(
+        tmp_path, verdicts=[absent(claim("a", "s", None, of="arm"), "nothing ran")]
+    )
 
 
 def test_arms_have_a_column_for_every_key_and_a_dash_where_one_is_missing(tmp_path):
@@ -148,7 +162,7 @@ def test_arms_have_a_column_for_every_key_and_a_dash_where_one_is_missing(tmp_pa
 
 
 def test_empty_parts_are_left_out(tmp_path):
-    text = written(tmp_path, claims=[], figures=[], arms=[], notes=[], facts={})
+    text = written(tmp_path, verdicts=[], figures=[], arms=[], notes=[], facts={})
     Outline(text)
     assert "This run states no claims." in text
     for heading in ("figures", "arms", "notes"):
@@ -158,16 +172,14 @@ def test_empty_parts_are_left_out(tmp_path):
 def test_a_failure_leaves_the_old_page_and_nothing_else(tmp_path):
     before = written(tmp_path)
     with pytest.raises(AttributeError):
-        written(tmp_path, claims=["not a claim"])
+        written(tmp_path, verdicts=["not a verdict"])
     lone_surrogate = Figure("t", "<svg></svg>", "\ud800")
     with pytest.raises(UnicodeEncodeError):
         written(tmp_path, figures=[lone_surrogate])
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
     assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8") == before
     with pytest.raises(OSError, match="directory"):
-        page.write(
-            tmp_path / "new", title="t", question="q", command="c", claims=[], figures=[], facts={}, arms=[]
-        )  # fmt: skip
+        page.write(tmp_path / "new", title="t", question="q", command="c", verdicts=[], figures=[], facts={}, arms=[])
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 

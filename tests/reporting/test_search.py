@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import regression
+from regression import experiment as regression
+from regression.runs import with_arm
 
 from reporting import search
 from training import sweep
@@ -14,14 +15,14 @@ from training.experiment import UserError
 
 EXPERIMENT = regression.EXPERIMENT
 CONFIG = override(EXPERIMENT.config, {"num_steps": 6, "eval_every": 3})
-PAGE = {"command": "python train.py", "began": 0.0}
 
 
-def run(folder, text="optimizer.learning_rate=log(1e-3,1e3)", arms=("plain",), num_trials=9, config=CONFIG):
+def run(folder, text="optimizer.learning_rate=log(1e-3,1e3)", arms=("plain",), experiment=EXPERIMENT):
     axes = sweep.parse(text)
-    values = sweep.sample(axes, num_trials, 0, "grid")
-    arm_configs = {arm: config for arm in arms}
-    return search.search(folder, "regression", EXPERIMENT, arm_configs, axes, values, **PAGE)
+    values = sweep.sample(axes, 9, 0, "grid")
+    arm_configs = {arm: CONFIG for arm in arms}
+    command = "python train.py"
+    return search.search(folder, "regression", experiment, arm_configs, axes, values, command=command, start=0.0)
 
 
 def test_it_names_the_best_trial_and_reports_all(tmp_path):
@@ -40,10 +41,10 @@ def test_it_names_the_best_trial_and_reports_all(tmp_path):
 
 
 def test_arms_that_train_nothing_are_left_out(tmp_path):
-    frozen = replace(EXPERIMENT, task=lambda config: replace(regression.task(config), optimizer=None))
-    axes = sweep.parse("noise=uniform(0,1)")
+    by_hand = with_arm(lambda config: replace(regression.task(config), optimizer=None))
     with pytest.raises(UserError, match="nothing to sweep"):
-        search.search(tmp_path / "new", "x", frozen, {"plain": CONFIG}, axes, sweep.sample(axes, 2), **PAGE)
+        run(tmp_path / "new", "noise=uniform(0,1)", experiment=by_hand)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):

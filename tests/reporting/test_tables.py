@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reporting import page
-from reporting.claims import judge
+from reporting.claims import claim, judge
 from reporting.tables import cell_text, is_numeric, matrix_text, table
 
 HOSTILE = "<script>alert(\"1\")</script> & 'x' \x00"
@@ -84,8 +84,14 @@ def test_rows_that_do_not_fit_are_refused():
 
 def test_a_page_holds_a_table_as_one_of_its_figures(tmp_path):
     page.write(
-        tmp_path / "report.html", title="t", question="q", command="c", claims=[judge("1", "s", 1.0, at_least=0)],
-        figures=[table("Costs", "What each costs.", ["arm", "bytes"], [["gather", 12800]])], facts={}, arms=[],
-    )  # fmt: skip
+        tmp_path / "report.html",
+        title="t",
+        question="q",
+        command="c",
+        verdicts=[judge(claim("1", "s", None, of="a", at_least=0), 1.0)],
+        figures=[table("Costs", "What each costs.", ["arm", "bytes"], [["gather", 12800]])],
+        facts={},
+        arms=[],
+    )
     text = (tmp_path / "report.html").read_text()
     assert re.search(r"Figure 1\. Costs.*<table>.*12,800.*What each costs\.", text, re.DOTALL)

@@ -1,4 +1,7 @@
-"""Batch normalisation in training: statistics of the global batch wherever it is computed, frozen in evaluation."""
+"""Batch normalisation in training: statistics of the global batch wherever it is computed, frozen in evaluation.
+
+Covers what training/step.py and training/parallel.py do with mutable collections.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -12,7 +15,7 @@ import pytest
 
 from models.normalization import Normalization
 from training import parallel, run
-from training.experiment import Experiment, Loss, Task, UserError
+from training.experiment import Arm, Experiment, Loss, Task, UserError
 
 BATCH, INPUTS, STEPS = 16, 3, 5
 
@@ -49,18 +52,18 @@ def make_task(dtype="float64", **options):
     return Task(model=model, init=init, evaluate=None, batch=batch, loss=loss, optimizer=optax.sgd(0.1))
 
 
-def trained(kind, task, num_seeds=1):
-    """The state in training, and gathered, after STEPS steps under a placement."""
-    placement = parallel.choose(kind)
-    state = parallel.place(placement, parallel.initial(placement, task, list(range(num_seeds))))
-    state = parallel.train_steps(placement, task, num_seeds)(state, STEPS)
-    return state, jax.device_get(parallel.gathered(placement, state))
+def train(parallelism, task, num_seeds=1):
+    """The state in training, and as one copy in memory, after STEPS steps under a placement."""
+    placement = parallel.choose(parallelism)
+    state = placement.training_form(placement.init_state(task, list(range(num_seeds))))
+    state = placement.compile_train_steps(task, num_seeds)(state, STEPS)
+    return state, jax.device_get(placement.gather(state))
 
 
 @pytest.fixture(scope="module")
 def states():
     with jax.enable_x64(True):
-        return {kind: trained(kind, make_task()) for kind in ("single", "pmap", "mesh")}
+        return {parallelism: train(parallelism, make_task()) for parallelism in ("single", "pmap", "mesh")}
 
 
 def assert_equal_states(one, other):
@@ -68,30 +71,30 @@ def assert_equal_states(one, other):
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-10), getattr(one, name), getattr(other, name))
 
 
-@pytest.mark.parametrize("kind", ["pmap", "mesh"])
-def test_eight_devices_compute_what_one_does(states, kind):
-    assert_equal_states(states["single"][1], states[kind][1])
+@pytest.mark.parametrize("parallelism", ["pmap", "mesh"])
+def test_eight_devices_compute_what_one_does(states, parallelism):
+    assert_equal_states(states["single"][1], states[parallelism][1])
 
 
 def test_devices_with_statistics_of_their_own_compute_something_else(states):
     """The negative control: no axis of devices has the name that the norm asks for."""
     with jax.enable_x64(True):
-        _, apart = trained("pmap", make_task(axis_name="elsewhere"))
+        _, apart = train("pmap", make_task(axis_name="elsewhere"))
     together = states["pmap"][1]
     assert np.abs(apart.sums["loss"][0] / together.sums["loss"][0] - 1) > 0.1
     variance = [state.collections["batch_stats"]["first"]["var"] for state in (apart, together)]
     assert (variance[0] < variance[1] / 2).all()
 
 
-@pytest.mark.parametrize("kind", ["single", "pmap", "mesh"])
-def test_running_averages_are_those_of_the_global_batch(states, kind):
+@pytest.mark.parametrize("parallelism", ["single", "pmap", "mesh"])
+def test_running_averages_are_those_of_the_global_batch(states, parallelism):
     mean, variance = np.zeros(INPUTS), np.ones(INPUTS)
     for step in range(STEPS):
         x = np.asarray(batch(0, step)["x"], np.float64)
         mean, variance = 0.9 * mean + 0.1 * x.mean(0), 0.9 * variance + 0.1 * x.var(0)
-    found = states[kind][1].collections["batch_stats"]["first"]
-    np.testing.assert_allclose(found["mean"], mean, rtol=1e-6)  # the batch itself is in float32
-    np.testing.assert_allclose(found["var"], variance, rtol=1e-6)
+    averages = states[parallelism][1].collections["batch_stats"]["first"]
+    np.testing.assert_allclose(averages["mean"], mean, rtol=1e-6)  # the batch itself is in float32
+    np.testing.assert_allclose(averages["var"], variance, rtol=1e-6)
 
 
 def test_all_devices_keep_the_same_statistics(states):
@@ -110,7 +113,7 @@ def test_evaluation_is_frozen(states):
 
 
 def test_microbatches_are_normalised_each_by_itself():
-    _, end = trained("single", replace(make_task("float32"), accumulate=2))
+    _, end = train("single", replace(make_task("float32"), accumulate=2))
     mean = np.zeros(INPUTS)
     for step in range(STEPS):
         for part in range(2):
@@ -119,10 +122,10 @@ def test_microbatches_are_normalised_each_by_itself():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["single", "pmap", "mesh"])
-def test_seeds_have_statistics_of_their_own(states, kind):
+@pytest.mark.parametrize("parallelism", ["single", "pmap", "mesh"])
+def test_seeds_have_statistics_of_their_own(states, parallelism):
     with jax.enable_x64(True):
-        both = trained(kind, make_task(), num_seeds=2)[1]
+        both = train(parallelism, make_task(), num_seeds=2)[1]
     assert_equal_states(jax.tree.map(lambda x: x[0], both), states["single"][1])
     means = both.collections["batch_stats"]["first"]["mean"]
     assert np.abs(means[0] - means[1]).max() > 1e-3
@@ -130,11 +133,17 @@ def test_seeds_have_statistics_of_their_own(states, kind):
 
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_a_batch_of_one_is_refused_before_training(accumulate):
-    def few(seed, step):
+    def few_rows(seed, step):
         return jax.tree.map(lambda x: x[:accumulate], batch(seed, step))
 
-    experiment = Experiment("", None, None, (), lambda config: replace(task, batch=few), None, None)
-    task, config = replace(make_task("float32"), accumulate=accumulate), type("Config", (), {})
-    config.eval_every = config.checkpoint_every = config.batch_size = accumulate
+    task = replace(make_task("float32"), batch=few_rows, accumulate=accumulate)
+    experiment = Experiment(
+        question="",
+        config=None,
+        arms=lambda config: {"a": Arm(lambda config: task)},
+        default_arms=("a",),
+        claims=[],
+        figures=lambda results: [],
+    )
     with pytest.raises(UserError, match="arm a: batch normalisation cannot train on a batch of 1"):
-        run.make_task(experiment, "a", config)
+        run.make_task(experiment, "a", None)

@@ -1,37 +1,41 @@
-"""Checkpoints: what is saved is what is restored, and what does not fit is refused by name."""
+"""Checkpoints: what is saved is what is restored, and what does not fit is refused by name.
+
+Saves that are cut short and files that are damaged are tested in tests/reliability.
+"""
 
 import hashlib
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import regression
+from regression.experiment import Config, task
 
 from training import checkpoint
 from training.experiment import RunFailed, UserError
 from training.step import abstract_state, init_state
 
 
-@pytest.fixture
-def saved(tmp_path):
-    task = regression.task(regression.Config())
-    state = init_state(task, 0)
-    with checkpoint.Saver(tmp_path) as saver:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """(a state, the folder of an arm that it was saved in at steps 0, 10, ... 50; step 20 is to be kept)."""
+    state, folder = init_state(task(Config()), 0), tmp_path_factory.mktemp("saved")
+    with checkpoint.Saver(folder) as saver:
         for step in range(0, 60, 10):
             saver.save(state._replace(step=jnp.int32(step)), keep=step == 20)
-    return task, state, tmp_path
+    return state, folder
 
 
 def test_a_state_is_restored_bit_for_bit(saved):
-    task, state, folder = saved
-    restored = checkpoint.restore_state(folder, 50, abstract_state(task, 1))
+    state, folder = saved
+    restored = checkpoint.restore_state(folder, 50, abstract_state(task(Config()), 1))
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     jax.tree.map(np.testing.assert_array_equal, restored, state._replace(step=jnp.int32(50)))
 
 
 def test_the_latest_two_and_the_kept_ones_stay(saved):
-    _, _, folder = saved
+    _, folder = saved
     assert checkpoint.steps(folder) == [20, 40, 50]
     assert checkpoint.newest(folder) == 50
     with pytest.raises(UserError, match="no checkpoint of step 30; there are: 20, 40, 50"):
@@ -39,23 +43,33 @@ def test_the_latest_two_and_the_kept_ones_stay(saved):
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_leaf(saved):
-    task, _, folder = saved
-    wider = regression.task(regression.Config(width=4))
+    _, folder = saved
     with pytest.raises(UserError, match=r"params/w is float32\[3\] there, float32\[4\] in this config"):
-        checkpoint.restore_variables(folder, 50, abstract_state(wider, 1))
-    expected = abstract_state(task, 1)
-    more = expected._replace(params=expected.params | {"bias": expected.params["w"]})
+        checkpoint.restore_variables(folder, 50, abstract_state(task(Config(width=4)), 1))
+    expected = abstract_state(task(Config()), 1)
+    weights = expected.params["w"]
     with pytest.raises(UserError, match=r"params/bias is absent there, float32\[3\] in this config"):
-        checkpoint.restore_variables(folder, 50, more)
+        checkpoint.restore_variables(folder, 50, expected._replace(params=expected.params | {"bias": weights}))
+    with pytest.raises(UserError, match=r"params/w is float32\[3\] there, absent in this config"):
+        checkpoint.restore_variables(folder, 50, expected._replace(params={}))
+    halves = jax.ShapeDtypeStruct(weights.shape, jnp.bfloat16)
+    with pytest.raises(UserError, match=r"params/w is float32\[3\] there, bfloat16\[3\] in this config"):
+        checkpoint.restore_variables(folder, 50, expected._replace(params={"w": halves}))
 
 
-def test_a_damaged_checkpoint_ends_in_one_clear_error(saved):
-    task, _, folder = saved
+def test_variables_are_restored_in_the_shapes_that_they_have(saved):
+    state, folder = saved
+    variables = checkpoint.restore_as_saved(folder, 50)
+    np.testing.assert_array_equal(variables["params"]["w"], state.params["w"])
+
+
+def test_a_damaged_checkpoint_ends_in_one_clear_error(saved, tmp_path):
+    folder = shutil.copytree(saved[1], tmp_path / "damaged")
     for path in (folder / "checkpoints/50/params").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
     with pytest.raises(RunFailed, match="cannot be read as a checkpoint") as error:
-        checkpoint.restore_variables(folder, 50, abstract_state(task, 1))
+        checkpoint.restore_variables(folder, 50, abstract_state(task(Config()), 1))
     assert len(str(error.value)) < 300
 
 

@@ -47,5 +47,5 @@ def test_a_config_survives_its_dict():
 
 def test_differences_name_the_fields_and_both_values():
     assert differences(asdict(Outer()), asdict(Outer())) == []
-    found = differences(asdict(Outer()), asdict(Outer(steps=11, inner=Inner(rate=0.2))))
-    assert found == ["inner.rate (0.1 there, 0.2 now)", "steps (10 there, 11 now)"]
+    lines = differences(asdict(Outer()), asdict(Outer(steps=11, inner=Inner(rate=0.2))))
+    assert lines == ["inner.rate (0.1 there, 0.2 now)", "steps (10 there, 11 now)"]

@@ -9,12 +9,12 @@ import subprocess
 import fsspec
 import numpy as np
 import pytest
-import regression
 from etils import epath
 from fsspec.implementations.memory import MemoryFileSystem
+from regression.experiment import EXPERIMENT
 
 from reporting import report
-from training import files, metrics, run
+from training import files, metrics, workdirs
 from training.experiment import UserError
 
 
@@ -76,15 +76,15 @@ def test_sealing_works_in_a_bucket(bucket):
 
 
 def test_a_bucket_cannot_be_locked_and_a_disk_can(tmp_path, bucket):
-    with files.locked(bucket), files.locked(bucket):
+    with files.lock(bucket), files.lock(bucket):
         pass
-    with files.locked(tmp_path), pytest.raises(UserError, match="is in use by process"), files.locked(tmp_path):
+    with files.lock(tmp_path), pytest.raises(UserError, match="is in use by process"), files.lock(tmp_path):
         pass
 
 
 def test_metrics_in_a_bucket_are_those_on_a_disk_without_events(tmp_path, bucket):
     for folder in (tmp_path, bucket):
-        with metrics.Writer(folder, [0], -1) as writer:
+        with metrics.Writer(folder, [0]) as writer:
             for step in (0, 2, 4):
                 writer.write(step, "eval", {"loss": np.array([1.0 / (1 + step)])})
         with metrics.Writer(folder, [0], 2) as writer:  # a resumed run: step 4 is done again
@@ -97,17 +97,11 @@ def test_metrics_in_a_bucket_are_those_on_a_disk_without_events(tmp_path, bucket
 
 
 def test_what_a_run_writes_besides_checkpoints_can_lie_in_a_bucket(bucket):
-    experiment = regression.EXPERIMENT
-    arms = {"plain": experiment.config}
-    with run.open_workdir(str(bucket), "regression", experiment.config, arms, 1):
-        run.save_results(bucket, {})
-        report.write(bucket, "regression", experiment, {}, command="", facts={}, began=0.0)
-    with run.open_workdir(str(bucket), "regression", experiment.config, arms, 1):
+    arms = {"plain": EXPERIMENT.config}
+    with workdirs.open_workdir(str(bucket), "regression", EXPERIMENT.config, arms, 1):
+        workdirs.save_results(bucket, {})
+        report.write(bucket, "regression", EXPERIMENT, {}, command="", facts={}, start=0.0)
+    with workdirs.open_workdir(str(bucket), "regression", EXPERIMENT.config, arms, 1):
         pass  # the same run again
     assert json.loads((bucket / "config.json").read_text())["experiment"] == "regression"
     assert {path.name for path in bucket.iterdir()} == {"config.json", "claims.json", "report.html", "results.npz"}
-
-
-def test_storage_that_cannot_be_reached_is_refused():
-    with pytest.raises(UserError, match="no such kind of storage"):
-        run.make_folder("ftp://host/run")

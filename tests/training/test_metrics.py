@@ -20,7 +20,7 @@ def test_arrays_survive_the_file_bit_for_bit(tmp_path, seeds):
     rng = np.random.default_rng(0)
     loss = rng.normal(size=(3, len(seeds))).astype(np.float32)
     scores = rng.normal(size=(3, len(seeds), 2, 4)).astype(np.float32)
-    with metrics.Writer(tmp_path, seeds, -1) as writer:
+    with metrics.Writer(tmp_path, seeds) as writer:
         for i, step in enumerate((0, 10, 20)):
             writer.write(step, "eval", {"loss": loss[i]})
             writer.write(step, "probe", {"score": scores[i]})
@@ -33,7 +33,7 @@ def test_arrays_survive_the_file_bit_for_bit(tmp_path, seeds):
 
 
 def test_values_that_are_not_finite_are_null(tmp_path):
-    with metrics.Writer(tmp_path, [0], -1) as writer:
+    with metrics.Writer(tmp_path, [0]) as writer:
         writer.write(0, "eval", {"loss": np.array([np.nan]), "other": np.array([np.inf])})
     (line,) = strict((tmp_path / "metrics.jsonl").read_text())
     assert line == {"step": 0, "split": "eval", "loss": None, "other": None}
@@ -41,7 +41,7 @@ def test_values_that_are_not_finite_are_null(tmp_path):
 
 
 def test_lines_after_the_checkpoint_are_dropped_when_a_run_goes_on(tmp_path):
-    with metrics.Writer(tmp_path, [0], -1) as writer:
+    with metrics.Writer(tmp_path, [0]) as writer:
         for step in (0, 10, 20):
             writer.write(step, "eval", {"loss": np.array([float(step)])})
     with (tmp_path / "metrics.jsonl").open("a") as file:

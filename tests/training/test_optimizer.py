@@ -27,13 +27,13 @@ def trajectory(optimizer, steps):
     """The parameters before the first step and after each, in float64."""
     with jax.enable_x64(True):
         params = jnp.asarray(TORCH["start_P"])
-        state, found = optimizer.init(params), [np.asarray(params)]
+        state, path = optimizer.init(params), [np.asarray(params)]
         update = jax.jit(optimizer.update)
         for _ in range(steps):
             updates, state = update(jnp.asarray(gradient(params)), state, params)
             params = params + updates
-            found.append(np.asarray(params))
-        return np.array(found)
+            path.append(np.asarray(params))
+        return np.array(path)
 
 
 def test_the_fixture_has_every_legal_combination():
@@ -49,8 +49,8 @@ def test_the_fixture_has_every_legal_combination():
 )
 def test_sgd_follows_pytorch(index):
     config = SGDConfig(learning_rate=float(TORCH["learning_rate"]), **FLAGS[index])
-    found = trajectory(sgd(config), 100)[TORCH["steps_K"]]
-    np.testing.assert_allclose(found, TORCH["trajectories_CKP"][index], rtol=0, atol=1e-12)
+    ours = trajectory(sgd(config), 100)[TORCH["steps_K"]]
+    np.testing.assert_allclose(ours, TORCH["trajectories_CKP"][index], rtol=0, atol=1e-12)
 
 
 def test_the_recorded_combinations_differ_where_their_flags_do():
@@ -63,7 +63,7 @@ def test_the_recorded_combinations_differ_where_their_flags_do():
 
 
 def test_traced_rates_give_the_same_steps():
-    def two_steps(momentum, dampening):
+    def three_steps(momentum, dampening):
         optimizer = sgd(SGDConfig(momentum=momentum, dampening=dampening))
         params = {"a": jnp.array([1.0, 2.0]), "b": jnp.array(3.0)}
         state = optimizer.init(params)
@@ -73,9 +73,9 @@ def test_traced_rates_give_the_same_steps():
         return params
 
     momenta, dampenings = jnp.array([0.0, 0.0, 0.9]), jnp.array([0.0, 0.5, 0.5])
-    together = jax.jit(jax.vmap(two_steps))(momenta, dampenings)
+    together = jax.jit(jax.vmap(three_steps))(momenta, dampenings)
     for n in range(3):
-        one = two_steps(float(momenta[n]), float(dampenings[n]))
+        one = three_steps(float(momenta[n]), float(dampenings[n]))
         jax.tree.map(lambda x, y, n=n: np.testing.assert_allclose(x[n], y, rtol=1e-6), together, one)
 
 

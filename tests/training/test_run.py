@@ -1,164 +1,83 @@
-"""Whole runs of the engine: exact resumption, extra checkpoints, divergence, refusals."""
+"""Runs of arms: what is asked for, refused, written and read back."""
 
-import json
-import os
-import re
-import signal
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import regression
+from regression import experiment as regression
+from regression.runs import read_final, train, with_arm
 
-from training import checkpoint, metrics, parallel, run, signals
+from training import checkpoint, parallel, run
 from training.config import override
-from training.experiment import Interrupted, RunFailed, UserError
-from training.step import abstract_state, init_state, repeat, train_step, without_sums
-
-SINGLE = parallel.SINGLE
+from training.experiment import Task, UserError
 
 
-def train(workdir, *, num_seeds=1, stop_at=None, arms=("plain",), experiment=regression.EXPERIMENT, **overrides):
-    base = override(experiment.config, overrides)
-    arm_configs = run.select_arms(experiment, base, arms, {})
-    tasks = run.make_tasks(experiment, arm_configs, SINGLE)
-    with run.open_workdir(workdir, "regression", base, arm_configs, num_seeds):
-        return run.train(experiment, tasks, arm_configs, workdir, SINGLE, num_seeds, stop_at)
+@pytest.fixture(scope="module")
+def two_seeds(tmp_path_factory):
+    """(workdir, result) of an arm with two seeds and everything that a task can have."""
+    workdir = tmp_path_factory.mktemp("run") / "two_seeds"
+    return workdir, train(workdir, num_seeds=2, experiment=with_arm(regression.resident_task))["plain"]
 
 
-def final(workdir, arm="plain"):
-    return json.loads((workdir / arm / "final.json").read_text())
-
-
-def logged(workdir):
-    lines = [json.loads(line) for line in (workdir / "plain" / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines if line["split"] != "time"]
-
-
-@pytest.mark.parametrize("num_seeds", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_a_run_stopped_and_resumed_equals_a_run_left_alone(tmp_path, num_seeds):
-    settings = {"num_seeds": num_seeds}
-    assert train(tmp_path / "halves", stop_at=4, **settings) is None
-    train(tmp_path / "halves", **settings)
-    train(tmp_path / "whole", **settings)
-    assert final(tmp_path / "halves") == final(tmp_path / "whole")
-    assert logged(tmp_path / "halves") == logged(tmp_path / "whole")
-    assert isinstance(final(tmp_path / "whole")["params_sha256"], list) == (num_seeds > 1)
-
-
-@pytest.mark.parametrize("stop_at", [pytest.param(40, marks=pytest.mark.slow), 55])
-def test_a_run_stops_where_it_is_told_whatever_the_intervals(tmp_path, stop_at):
-    settings = {"num_steps": 100, "eval_every": 40, "checkpoint_every": 100}
-    train(tmp_path / "halves", stop_at=stop_at, **settings)
-    assert checkpoint.steps(tmp_path / "halves" / "plain")[-1] == stop_at
-    train(tmp_path / "halves", **settings)
-    train(tmp_path / "whole", **settings)
-    assert final(tmp_path / "halves") == final(tmp_path / "whole")
-    assert logged(tmp_path / "halves") == logged(tmp_path / "whole")
-
-
-def test_an_interrupt_saves_the_step_that_it_names(tmp_path):
-    def task(config):
-        good = regression.task(config)
-
-        def probe(variables):
-            jax.debug.callback(lambda: os.kill(os.getpid(), signal.SIGTERM))
-            return good.probe(variables)
-
-        return replace(good, probe=probe)
-
-    saved = pytest.raises(Interrupted, match=r"interrupted at step (\d+), which is saved")
-    with signals.handled(), saved as error:
-        train(tmp_path, experiment=replace(regression.EXPERIMENT, task=task), checkpoint_every=100, eval_every=100)
-    step = int(re.search(r"step (\d+)", str(error.value))[1])
-    assert 0 < step < 8
-    assert checkpoint.steps(tmp_path / "plain")[-1] == step
-    train(tmp_path, checkpoint_every=100, eval_every=100)
-    train(tmp_path / "whole", checkpoint_every=100, eval_every=100)
-    assert final(tmp_path) == final(tmp_path / "whole")
-
-
-def test_lines_past_the_last_checkpoint_are_redone(tmp_path):
-    train(tmp_path / "whole")
-    train(tmp_path / "killed", stop_at=6)
-    for split in ("eval", "probe"):  # as a kill between logging and saving leaves them
-        with (tmp_path / "killed/plain/metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"step": 8, "split": split, "loss": 0.0}) + "\n")
-    train(tmp_path / "killed")
-    assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
-
-
-def test_seeds_trained_at_once_are_the_seeds_trained_alone(tmp_path):
-    together = train(tmp_path / "together", num_seeds=2)["plain"]
-    for i in range(2):
-        alone = train(tmp_path / f"alone{i}", seed=i)["plain"]
-        np.testing.assert_allclose(together.evaluation["loss"][:, i], alone.evaluation["loss"][:, 0], rtol=1e-5)
-
-
-def test_results_read_back_have_the_seed_axis(tmp_path):
-    result = train(tmp_path)["plain"]
-    assert result.evaluation["loss"].shape == (5, 1)  # steps 0, 2, 4, 6, 8
+def test_results_read_back_have_the_seed_axis(two_seeds):
+    _, result = two_seeds
+    assert result.evaluation["loss"].shape == (5, 2)  # steps 0, 2, 4, 6, 8
     assert result.train.steps.tolist() == [2, 4, 6, 8]
+    assert result.probes["weights"].shape == (5, 2, 3)
+    assert result.examined["rows"].tolist() == [64, 64]
+    assert result.final["loss"].shape == (2,)
+    assert result.variables["params"]["w"].shape == (2, 3)
+    assert result.num_parameters == 3
+
+
+def test_one_seed_has_the_seed_axis_as_well(tmp_path):
+    result = train(tmp_path)["plain"]
+    assert result.evaluation["loss"].shape == (5, 1)
     assert result.probes["weights"].shape == (5, 1, 3)
     assert result.examined["distance"].shape == (1, 3)
     assert result.final["loss"].shape == (1,)
     assert result.variables["params"]["w"].shape == (1, 3)
 
 
-def test_extra_checkpoints_are_kept_where_the_watched_metric_moves(tmp_path):
-    watching = replace(regression.EXPERIMENT, watch=("loss", 1e-12))  # any change counts
-    train(tmp_path, experiment=watching, checkpoint_every=100)
-    assert checkpoint.steps(tmp_path / "plain") == [2, 4, 6, 8]
-    train(tmp_path / "other", experiment=replace(watching, watch=("loss", 1e9)), checkpoint_every=100)
-    assert checkpoint.steps(tmp_path / "other" / "plain") == [0, 8]
+def test_perplexity_and_files_are_written(two_seeds):
+    workdir, result = two_seeds
+    final = read_final(workdir)
+    np.testing.assert_allclose(final["perplexity"], np.exp(final["loss"]), rtol=1e-6)
+    np.testing.assert_allclose(result.train["perplexity"], np.exp(result.train["loss"]), rtol=1e-6)
+    assert (workdir / "plain" / "tokenizer.json").read_bytes() == b"{}"
 
 
-def test_a_checkpoint_holds_the_state_of_its_own_step(tmp_path):
-    """Saving goes on in the background while the next steps reuse the state's memory."""
-    train(tmp_path, experiment=replace(regression.EXPERIMENT, watch=("loss", 1e-12)), num_steps=40, eval_every=4)
-    task = regression.task(regression.Config(num_steps=40, eval_every=4))
-    abstract = abstract_state(task, 1)
-    steps = jax.jit(repeat(train_step(task)))
-    for step in checkpoint.steps(tmp_path / "plain"):
-        expected = without_sums(steps(init_state(task, 0), step))
-        jax.tree.map(
-            np.testing.assert_array_equal, checkpoint.restore_state(tmp_path / "plain", step, abstract), expected
-        )
+def test_evaluated_anew_a_run_has_the_numbers_that_it_had(two_seeds):
+    workdir, result = two_seeds
+    record = checkpoint.read_run(workdir)
+    again = run.evaluate(with_arm(regression.resident_task), record, workdir)["plain"]
+    assert again.final["perplexity"].tolist() == read_final(workdir)["perplexity"]
+    assert again.examined["rows"].tolist() == [64, 64]
+    np.testing.assert_array_equal(again.variables["params"]["w"], result.variables["params"]["w"])
+    earlier = run.evaluate(with_arm(regression.resident_task), record, workdir, ["plain"], step=4)["plain"]
+    np.testing.assert_allclose(earlier.final["loss"], result.evaluation["loss"][2], rtol=1e-6)
+    metrics = run.metrics_of({"plain": earlier})["plain"]
+    assert metrics["step"] == 4
+    np.testing.assert_array_equal(metrics["loss"], earlier.final["loss"])
+    with pytest.raises(UserError, match="has no arm 'plane'; did you mean plain"):
+        run.evaluate(with_arm(regression.resident_task), record, workdir, ["plane"])
 
 
-def test_divergence_names_the_step_and_the_last_good_checkpoint(tmp_path):
-    def task(config):
-        good = regression.task(config)
-
-        def batch(seed, step):
-            rows = good.batch(seed, step)
-            return rows | {"y": jnp.where(step == 5, jnp.inf, rows["y"])}
-
-        return replace(good, batch=batch)
-
-    with pytest.raises(RunFailed, match=r"diverged at step 6.*checkpoints/4"):
-        train(tmp_path, experiment=replace(regression.EXPERIMENT, task=task))
-    assert checkpoint.steps(tmp_path / "plain")[-1] == 4
-    assert metrics.read(tmp_path / "plain", 1)["eval"].steps[-1] == 4
+def test_seeds_trained_at_once_are_the_seeds_trained_alone(two_seeds, tmp_path):
+    _, together = two_seeds
+    for i in range(2):
+        alone = train(tmp_path / f"alone{i}", seed=i, experiment=with_arm(regression.resident_task))["plain"]
+        np.testing.assert_allclose(together.evaluation["loss"][:, i], alone.evaluation["loss"][:, 0], rtol=1e-5)
 
 
-def test_a_workdir_of_another_config_is_refused_with_the_fields(tmp_path):
-    train(tmp_path)
-    with pytest.raises(UserError, match=r"config.batch_size \(16 there, 4 now\)"):
-        train(tmp_path, batch_size=4)
-    with pytest.raises(UserError, match=r"num_seeds \(1 there, 2 now\)"):
-        train(tmp_path, num_seeds=2)
-    train(tmp_path, arms=("quiet",))  # another arm of the same run is welcome
-    assert set(json.loads((tmp_path / "config.json").read_text())["arms"]) == {"plain", "quiet"}
-
-
-def test_a_folder_with_other_things_is_refused_untouched(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="not empty and holds no run"):
-        train(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+def test_what_is_done_is_not_trained_again(two_seeds):
+    workdir, result = two_seeds
+    before = (workdir / "plain" / "metrics.jsonl").read_text()
+    again = train(workdir, num_seeds=2, experiment=with_arm(regression.resident_task))["plain"]
+    assert (workdir / "plain" / "metrics.jsonl").read_text() == before
+    np.testing.assert_array_equal(again.variables["params"]["w"], result.variables["params"]["w"])
 
 
 def test_arms_refuse_to_have_their_fields_overridden():
@@ -182,3 +101,43 @@ def test_configs_that_do_not_fit_together_are_refused_before_anything_is_written
     with pytest.raises(UserError, match=says):
         train(tmp_path / "new", **overrides)
     assert not (tmp_path / "new").exists()
+
+
+def test_shared_fields_that_are_none_are_left_to_the_experiment():
+    """A field that is None has no least value; neither has one that the config lacks."""
+    frozen = Task(model=None, init=lambda key: {"params": {"w": np.zeros(3)}}, evaluate=lambda variables: {})
+    config = override(regression.Config(), {"eval_every": None, "batch_size": None})
+    assert run.make_task(with_arm(lambda config: frozen), "plain", config) is frozen
+    with pytest.raises(UserError, match="eval_every=0 must be at least 1"):
+        run.make_task(with_arm(lambda config: frozen), "plain", replace(config, eval_every=0))
+
+
+def test_a_batch_that_devices_do_not_divide_is_refused():
+    config = regression.Config(batch_size=12)
+    arms = {"plain": config}
+    assert run.make_tasks(regression.EXPERIMENT, arms, parallel.SINGLE)
+    with pytest.raises(UserError, match="batch_size=12 is not divisible by the 8 devices"):
+        run.make_tasks(regression.EXPERIMENT, arms, parallel.choose("pmap"))
+
+
+@pytest.mark.parametrize(
+    ("claims", "says"),
+    [
+        ([("1", "plane")], "claim 1 is of an unknown arm 'plane'; did you mean plain"),
+        ([("first", "plain")], "an id is a number and at most one letter"),
+        ([("1", "plain"), ("1", "quiet")], "two claims have the id 1"),
+    ],
+)
+def test_claims_that_could_never_be_judged_are_refused_before_training(claims, says):
+    made = [SimpleNamespace(id=id, of=(arm,)) for id, arm in claims]
+    experiment = replace(regression.EXPERIMENT, claims=made)
+    arm_configs = run.select_arms(experiment, experiment.config, (), {})
+    with pytest.raises(UserError, match=says):
+        run.make_tasks(experiment, arm_configs, parallel.SINGLE)
+
+
+def test_an_arm_without_its_checkpoints_is_left_out_of_an_evaluation(tmp_path):
+    train(tmp_path, arms=("plain", "quiet"))
+    shutil.rmtree(tmp_path / "plain" / "checkpoints")
+    record = checkpoint.read_run(tmp_path)
+    assert list(run.evaluate(regression.EXPERIMENT, record, tmp_path)) == ["quiet"]

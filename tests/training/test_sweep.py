@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import optax
 import pytest
-import regression
+from regression import experiment as regression
 
 from training import sweep
 from training.config import override
@@ -20,6 +21,10 @@ CONFIG = replace(regression.Config(), num_steps=9, eval_every=3)
 
 def task_of_adamw(config):
     return regression.task(config, adamw(config.optimizer, config.num_steps))
+
+
+def sgd_task(config):
+    return regression.task(config, optax.sgd(config.optimizer.learning_rate))
 
 
 ADAMW = replace(CONFIG, optimizer=OptimizerConfig())
@@ -103,8 +108,8 @@ def test_a_grid_takes_as_many_values_as_fit():
 # --- Training.
 
 
-def alone(make_task, config, trial, seed):
-    """The trial's evaluations, trained on its own with plain numbers in its config."""
+def train_alone(make_task, config, trial, seed):
+    """A trial's losses, trained on its own with plain numbers in its config."""
     task = make_task(override(config, trial | {"num_steps": 7}))
     steps, state, losses = jax.jit(repeat(train_step(task))), init_state(task, seed), []
     for count in (0, 3, 3, 1):
@@ -134,34 +139,31 @@ def test_trials_at_once_equal_trials_one_by_one(make_task, config, text):
     assert trials.steps.tolist() == [0, 3, 6, 7]  # of the argument: the config has num_steps=9
     assert not trials.diverged.any()
     for n, seed in enumerate(seeds):
-        one = alone(make_task, config, {path: float(x[n]) for path, x in values.items()}, seed)
+        one = train_alone(make_task, config, {path: float(x[n]) for path, x in values.items()}, seed)
         np.testing.assert_allclose(trials.history["loss"][:, n], one, rtol=1e-4)
         assert trials.final["loss"][n] == trials.history["loss"][-1, n]
 
 
-def test_how_many_run_side_by_side_does_not_matter():
+def test_how_many_run_at_once_does_not_matter():
     values = sweep.sample({RATE: sweep.Axis("log", (1e-3, 1.0))}, 3)
-    found = [sweep.program(regression.task, CONFIG, values, 7, n)(values, np.zeros(3, int)) for n in (1, 3)]
-    np.testing.assert_allclose(found[0][1]["loss"], found[1][1]["loss"], rtol=1e-4)
+    in_turn, at_once = (
+        sweep.compile_trials(sgd_task, CONFIG, values, 7, num_at_once)(values, np.zeros(3, int))
+        for num_at_once in (1, 3)
+    )
+    np.testing.assert_allclose(in_turn.history["loss"], at_once.history["loss"], rtol=1e-4)
 
 
 def test_a_trial_that_diverges_is_named_and_harms_no_neighbour():
     rates = np.array([0.01, 1e38, 0.02, 0.03])
-    run = sweep.program(sgd_task, CONFIG, [RATE], 7)
-    together = sweep.collect({}, run({RATE: rates}, np.zeros(4, int)))
-    calm = sweep.collect({}, run({RATE: np.where(rates > 1, 0.05, rates)}, np.zeros(4, int)))
+    train = sweep.compile_trials(sgd_task, CONFIG, [RATE], 7)
+    together = train({RATE: rates}, np.zeros(4, int))
+    calm = train({RATE: np.where(rates > 1, 0.05, rates)}, np.zeros(4, int))
     assert together.diverged.tolist() == [False, True, False, False]
     assert not calm.diverged.any()
     good = ~together.diverged
     np.testing.assert_array_equal(together.history["loss"][:, good], calm.history["loss"][:, good])
     assert np.isfinite(together.history["loss"][0]).all()
     assert np.isnan(together.final["loss"][1])
-
-
-def sgd_task(config):
-    import optax
-
-    return regression.task(config, optax.sgd(config.optimizer.learning_rate))
 
 
 @pytest.mark.parametrize(
@@ -200,8 +202,8 @@ def test_each_trials_config_is_checked_as_plain_numbers():
 
 
 def test_large_trials_take_turns_on_a_cpu():
-    assert sweep.side_by_side(regression.task, CONFIG) == np.inf
-    large = sweep.side_by_side(regression.task, replace(CONFIG, batch_size=4096))
+    assert sweep.choose_num_at_once(regression.task, CONFIG) == np.inf
+    large = sweep.choose_num_at_once(regression.task, replace(CONFIG, batch_size=4096))
     assert large == (1 if jax.default_backend() == "cpu" else np.inf)
 
 
@@ -226,13 +228,26 @@ def test_best_so_far_of_no_success_is_unknown():
     assert np.isnan(sweep.best_so_far([np.inf, np.nan])).all()
 
 
-def test_any_experiments_task_can_be_swept(tiny):
-    experiment, _, arm_configs, _ = tiny(("two_layer",))
+def test_trials_share_the_arrays_of_their_task():
+    values = {RATE: np.array([0.01, 0.1])}
+    config = regression.Config(noise=0.0, num_steps=4)
+    resident, constant = (
+        sweep.train_trials(make_task, config, values, 4)
+        for make_task in (regression.resident_task, regression.constant_task)
+    )
+    np.testing.assert_allclose(resident.final["loss"], constant.final["loss"], rtol=1e-6)
+
+
+def test_an_experiments_arm_can_be_swept(tiny):
+    """An arm of the flagship: rates can be traced, what shapes its program cannot."""
+    experiment, _, arm_configs, _ = tiny(("one_layer",))
+    config = arm_configs["one_layer"]
+    make_task = experiment.arms(config)["one_layer"].make
     values = {RATE: [1e-3, 1e-2], "optimizer.weight_decay": [0.0, 0.1]}
-    trials = sweep.train_trials(experiment.task, arm_configs["two_layer"], values, 4)
+    trials = sweep.train_trials(make_task, config, values, 4)
     assert trials.history["loss"].shape == (3, 2)
     assert np.isfinite(trials.final["induction_loss"]).all()
     with pytest.raises(UserError, match="num_layers cannot be swept at once"):
-        sweep.train_trials(experiment.task, arm_configs["two_layer"], {"num_layers": [1, 2]}, 4)
+        sweep.train_trials(make_task, config, {"num_layers": [1, 2]}, 4)
     with pytest.raises(UserError, match="dropout cannot be swept at once: its value decides"):
-        sweep.train_trials(experiment.task, arm_configs["two_layer"], {"dropout": [0.1, 0.2]}, 4)
+        sweep.train_trials(make_task, config, {"dropout": [0.1, 0.2]}, 4)

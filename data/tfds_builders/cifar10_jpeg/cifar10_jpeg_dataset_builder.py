@@ -14,7 +14,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """One example an image: its JPEG bytes as they are, its class and its place in the file."""
+    """An example is an image: its JPEG bytes as they are, its class and its place in the file."""
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "train.npz and test.npz with the arrays jpeg_bytes, offsets, labels and class_names"
@@ -34,15 +34,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, split, path):
-        files, labels = packed(path)
+        files, labels = read_archive(path)
         for index, (content, label) in enumerate(zip(files, labels, strict=True)):
             yield index, {"id": f"{split}_{index:05d}", "image": io.BytesIO(content), "label": int(label)}
 
 
-def packed(path):
-    """The files (bytes) and labels of one split's .npz.
+def read_archive(path):
+    """Reads the JPEG files (bytes) and labels of one split's .npz.
 
-    Raises ValueError where the archive is damaged, or lacks an array, or its arrays do not belong together.
+    Raises ValueError where the archive is damaged, lacks an array, or has arrays that do not belong together.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:

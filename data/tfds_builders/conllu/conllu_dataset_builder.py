@@ -6,12 +6,13 @@ import tensorflow_datasets as tfds
 
 from data import tfds_builders
 
-# Its number, a range of numbers for several words written as one, or a number with a point for one that is not written.
+# A word's number and form. The number may be a range, for several words that are written as one, or may have a point,
+# for a word that is not written.
 WORD = re.compile(r"(\d+(?:\.\d+)?)(?:-(\d+))?\t([^\t]+)")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """One example a sentence: its lines as they stand in the file, and its plain text."""
+    """An example is a sentence: its lines as they stand in the file, and its plain text."""
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "*train*.conllu, *dev*.conllu and *test*.conllu, gzipped (.conllu.gz) or not"
@@ -19,7 +20,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         text = tfds.features.Text()
         features = tfds.features.FeaturesDict({"conllu": text, "text": text})
-        # In the order of the file: keys rise.
+        # Keys rise, so that examples keep the order of the file.
         return self.dataset_info_from_configs(features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
@@ -30,25 +31,25 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(path) for split, path in files.items()}
 
     def _generate_examples(self, path):
-        begun = 1  # the line that a sentence begins in
+        first_line = 1  # number of the line in which a sentence begins
         for index, lines in enumerate(tfds_builders.read(path).split("\n\n")):
             if lines.strip():
-                yield index, {"conllu": lines.strip("\n"), "text": _text(lines, path, begun)}
-            begun += lines.count("\n") + 2
+                yield index, {"conllu": lines.strip("\n"), "text": _text(lines, path, first_line)}
+            first_line += lines.count("\n") + 2
 
 
-def _text(lines, path, begun):
-    """The sentence as its comment gives it, else its surface forms with spaces between."""
-    given, forms, covered = None, [], 0
-    for number, line in enumerate(lines.split("\n"), start=begun):
+def _text(lines, path, first_line):
+    """A sentence's text: as its comment gives it, or else its surface forms with spaces between."""
+    text, forms, last_number = None, [], 0
+    for line_number, line in enumerate(lines.split("\n"), start=first_line):
         if line.startswith("# text = "):
-            given = line.removeprefix("# text = ")
+            text = line.removeprefix("# text = ")
         elif line and not line.startswith("#"):
             word = WORD.match(line)
             if not word:
-                raise ValueError(f"{path}, line {number} is no word of a CoNLL-U file: {line[:60]!r}")
+                raise ValueError(f"{path}, line {line_number} is no word of a CoNLL-U file: {line[:60]!r}")
             first, last, form = word.groups()
-            if first.isdecimal() and int(first) > covered:
+            if first.isdecimal() and int(first) > last_number:
                 forms.append(form)
-                covered = int(last or first)
-    return " ".join(forms) if given is None else given
+                last_number = int(last or first)
+    return " ".join(forms) if text is None else text

@@ -6,13 +6,13 @@ import tensorflow_datasets as tfds
 
 from data import tfds_builders
 
-# Where an article begins: a line " = Title = " followed by a blank one, except that the file's first stays with the
-# blank line before it. Sections have more signs; a few formulas look like titles but stand in a paragraph.
-BEGINNING = re.compile(r"(?<!\A \n)^(?= = [^=\n].*[^=\n] = \n \n)", re.MULTILINE)
+# An article begins with a line " = Title = " followed by a blank line; the first title of a file stays with the blank
+# line before it. Sections have more signs; a few formulas look like titles but stand in a paragraph.
+ARTICLE_START = re.compile(r"(?<!\A \n)^(?= = [^=\n].*[^=\n] = \n \n)", re.MULTILINE)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """One document an article, in the order of the file, which they are when put end to end."""
+    """Each article is one document, in the order of the file: put end to end, the documents are the file."""
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
@@ -21,7 +21,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
-        # In the order of the file: keys rise.
+        # Keys rise, so that examples keep the order of the file.
         return self.dataset_info_from_configs(features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
@@ -32,6 +32,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(path) for split, path in files.items()}
 
     def _generate_examples(self, path):
-        articles = [text for text in BEGINNING.split(tfds_builders.read(path)) if text]
+        articles = [text for text in ARTICLE_START.split(tfds_builders.read(path)) if text]
         for index, article in enumerate(articles):
             yield index, {"text": article}

@@ -4,14 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.alternating_sum import sequences as alternating
+from experiments.alternating_sum.sequences import check_sizes, last_steps, random_sequences
 
-T, MOST = 10, 3
+T, MAX_INPUT = 10, 3
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return jax.tree.map(np.asarray, alternating.sequences(jax.random.key(0), 2000, T, MOST))
+    return jax.tree.map(np.asarray, random_sequences(jax.random.key(0), 2000, T, MAX_INPUT))
 
 
 def test_targets_compare_even_steps_with_odd_ones(batch):
@@ -34,14 +34,14 @@ def test_lengths_are_even_and_every_one_occurs(batch):
 def test_inputs_are_all_the_integers_and_ties_occur(batch):
     inputs = batch["inputs"][batch["started"]]
     values, counts = np.unique(inputs, return_counts=True)
-    assert values.tolist() == list(range(-MOST, MOST + 1))
+    assert values.tolist() == list(range(-MAX_INPUT, MAX_INPUT + 1))
     np.testing.assert_allclose(counts / counts.sum(), 1 / 7, atol=0.02)
     assert set(batch["targets"].tolist()) == {0.0, 0.5, 1.0}
 
 
-def test_the_last_steps_of_a_sequence_are_a_sequence(batch):
-    whole = np.asarray(alternating.sequences(jax.random.key(1), 50, T, MOST, T)["inputs"])
-    cut = jax.tree.map(np.asarray, alternating.last(whole, 4))
+def test_the_last_steps_of_a_sequence_are_a_sequence():
+    whole = np.random.default_rng(0).integers(-MAX_INPUT, MAX_INPUT + 1, size=(50, T)).astype(np.float32)
+    cut = jax.tree.map(np.asarray, last_steps(whole, 4))
     np.testing.assert_array_equal(cut["inputs"][:, -4:], whole[:, -4:])
     assert np.all(cut["started"].sum(1) == 4)
     expected = whole[:, -1] - whole[:, -2] + whole[:, -3] - whole[:, -4]
@@ -51,4 +51,4 @@ def test_the_last_steps_of_a_sequence_are_a_sequence(batch):
 @pytest.mark.parametrize("wrong", [(3, 1), (0, 1), (4, 0)])
 def test_sizes_that_make_no_sequences_are_refused(wrong):
     with pytest.raises(ValueError, match="must be"):
-        alternating.check(*wrong)
+        check_sizes(*wrong)

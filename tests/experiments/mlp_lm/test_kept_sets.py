@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.mlp_lm.kept_sets import defined_set, wrong_sets
-from models.sampling import filtered
+from models.sampling import filter_logits
 
 LOGITS_V = np.log([0.05, 0.4, 0.25, 0.2, 0.1])
 
@@ -20,7 +20,7 @@ def test_sets_by_eye():
 
 def test_wrong_sets_are_counted():
     logits_BV = np.stack([LOGITS_V, LOGITS_V[::-1]])
-    right_BV = np.isfinite(filtered(logits_BV, top_p=0.7))
+    right_BV = np.isfinite(filter_logits(logits_BV, top_p=0.7))
     assert wrong_sets(logits_BV, right_BV, {"top_p": 0.7}) == 0
     assert wrong_sets(logits_BV, right_BV, {"top_p": 0.95}) == 2
     right_BV[0, 0] = True

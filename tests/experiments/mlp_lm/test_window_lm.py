@@ -1,4 +1,4 @@
-"""The fixed-window neural LM: its equation, its parts, and reading by pieces."""
+"""The fixed-window neural LM: its equation, its parts, reading by pieces, and the check of prompts."""
 
 import jax
 import jax.numpy as jnp
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from experiments.mlp_lm import window_lm
-from experiments.mlp_lm.window_lm import WindowConfig, WindowLM
+from experiments.mlp_lm.window_lm import WindowConfig, WindowLM, prompt_errors
 from models.sampling import generate
 
 V, D, F, ORDER = 11, 4, 6, 4
 WHOLE = {"activation": "relu", "direct": True, "layernorm": True, "residual": True, "num_hidden": 2}
 
 
-def made(**options):
+def make(**options):
     """(module, variables with every parameter random)."""
     module = WindowLM(WindowConfig(V, order=ORDER, d_embed=D, d_hidden=F, padding=2, **options))
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, ORDER - 1), jnp.int32))
@@ -23,12 +23,12 @@ def made(**options):
 
 @pytest.fixture(scope="module")
 def plain():
-    return made()
+    return make()
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return made(**WHOLE)
+    return make(**WHOLE)
 
 
 WINDOWS_BW = np.random.default_rng(1).integers(0, V, (5, ORDER - 1))
@@ -67,7 +67,7 @@ def test_every_place_of_the_window_counts_and_has_its_own_weights(plain):
 
 
 def test_dropout_is_on_only_where_asked():
-    module, variables = made(dropout=0.5)
+    module, variables = make(dropout=0.5)
     still_BV = module.apply(variables, WINDOWS_BW)
     np.testing.assert_array_equal(module.apply(variables, WINDOWS_BW), still_BV)
     noisy_BV = module.apply(variables, WINDOWS_BW, deterministic=False, rngs={"dropout": jax.random.key(0)})
@@ -103,6 +103,15 @@ def test_reading_in_pieces_is_one_pass_over_all_windows(whole):
             logits_BV, cache = advance(variables, cache, tokens_BT[:, read : read + size])
             read += size
         np.testing.assert_allclose(logits_BV, logits_BTV[:, 6], rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_that_ignores_its_prompt_is_caught(whole):
+    module, variables = whole
+    text_N = np.random.default_rng(4).integers(0, V, ORDER + 1)
+    decoder = window_lm.decoder(module)
+    assert prompt_errors(module, decoder, variables, text_N).sum() == 0
+    forgetful = decoder._replace(advance=lambda v, cache, tokens: decoder.advance(v, 0 * cache, tokens))
+    assert prompt_errors(module, forgetful, variables, text_N).sum() > 0
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,16 @@ def bins_by_loop(probabilities, labels, num_bins):
 def test_bins_and_error_are_those_of_a_loop(num_bins):
     probabilities, labels = random_classifier()
     members = bins_by_loop(probabilities, labels, num_bins)
-    found = reliability(probabilities.astype(np.float32), labels, num_bins)
-    assert found["count"].tolist() == [len(m) for m in members]
+    bins = reliability(probabilities.astype(np.float32), labels, num_bins)
+    assert bins["count"].tolist() == [len(m) for m in members]
     error = 0.0
     for i, inside in enumerate(members):
         if not inside:
-            assert np.isnan(found["accuracy"][i])
+            assert np.isnan(bins["accuracy"][i])
             continue
         confidence, accuracy = (np.mean(column) for column in zip(*inside, strict=True))
-        assert float(found["confidence"][i]) == pytest.approx(confidence, abs=1e-5)
-        assert float(found["accuracy"][i]) == pytest.approx(accuracy, abs=1e-5)
+        assert float(bins["confidence"][i]) == pytest.approx(confidence, abs=1e-5)
+        assert float(bins["accuracy"][i]) == pytest.approx(accuracy, abs=1e-5)
         error += len(inside) / len(labels) * abs(confidence - accuracy)
     measured = expected_calibration_error(probabilities.astype(np.float32), labels, num_bins)
     assert float(measured) == pytest.approx(error, abs=1e-5)
