@@ -1,4 +1,4 @@
-"""Examines a trained run again, or a pretrained model, in a folder of its own.
+"""Examines a trained run again, asks it something new, or examines a pretrained model, in a folder of its own.
 
 python eval.py --checkpoint=runs/induction_heads
 python eval.py --checkpoint=runs/induction_heads/two_layer/checkpoints/1000 --workdir=runs/eval/last
@@ -12,7 +12,6 @@ import time
 from absl import flags
 from etils import epath
 
-import experiments
 from training import command
 from training.experiment import UserError
 from training.progress import say
@@ -23,7 +22,10 @@ flags.DEFINE_string("checkpoint", None, "a workdir of train.py, an arm's folder 
 flags.DEFINE_string("workdir", None, "where the report is written; default runs/eval/NAME. Nothing else is written")
 flags.DEFINE_string("experiment", None, f"{PRETRAINED}, which examines every attention head; goes with --hf_checkpoint")
 flags.DEFINE_string("hf_checkpoint", None, "a folder with config.json and safetensors; several, or a pattern: a series")
-flags.DEFINE_string("text", None, "a text file on which --hf_checkpoint is examined as well")
+# What the trained arms of some experiments answer: training.experiment.Experiment.queries.
+QUERIES = (
+    flags.DEFINE_string("text", None, "a file for the trained arm, such as a text to parse; or for --hf_checkpoint"),
+)
 for name in ("debug", *command.JAX_FLAGS):
     flags.declare_key_flag(name)
 
@@ -32,28 +34,61 @@ def main(argv):
     start = time.monotonic()
     if bool(FLAGS.checkpoint) == bool(FLAGS.hf_checkpoint):
         raise UserError("give either --checkpoint=DIR, a run of train.py, or --hf_checkpoint=DIR, a pretrained model")
-    (examine_pretrained if FLAGS.hf_checkpoint else examine_run)(start)
+    if FLAGS.hf_checkpoint:
+        examine_pretrained(start)
+    elif FLAGS.experiment:
+        raise UserError("--experiment goes with --hf_checkpoint; a run of train.py knows its own")
+    elif (query := asked_query()) is not None:
+        answer_query(query.name, query.value, start)
+    else:
+        examine_run(start)
+
+
+def asked_query():
+    """The flag of QUERIES that is set, or None; raises UserError where several are."""
+    asked = [query for query in QUERIES if query.value is not None]
+    if len(asked) > 1:
+        raise UserError(f"ask one thing at a time: either --{asked[0].name} or --{asked[1].name}")
+    return asked[0] if asked else None
 
 
 def examine_run(start):
     """Evaluates, probes and judges a run of train.py anew."""
-    for flag in ("text", "experiment"):
-        if FLAGS[flag].value:
-            raise UserError(f"--{flag} goes with --hf_checkpoint; a run of train.py knows its own")
+    from experiments import trained_arms
     from reporting import report
-    from training import checkpoint, run, workdirs
+    from training import run, workdirs
 
-    source, arm, step = checkpoint.locate(FLAGS.checkpoint)
-    record = checkpoint.read_run(source)
-    experiment = experiments.load_recorded(source, record)
-    name = record["experiment"]
-    workdir = output_folder(epath.Path(name).name, source)
-    results = run.evaluate(experiment, record, source, [arm] if arm else None, step)
+    source = trained_arms.find_run(FLAGS.checkpoint)
+    name, experiment, arms = source.name, source.experiment, [source.arm] if source.arm else None
+    workdir = output_folder(name, source.workdir)
+    results = run.evaluate(experiment, source.record, source.workdir, arms, source.step)
     workdir = workdirs.make_folder(workdir)
     workdirs.write_json(workdir / "metrics.json", run.metrics_of(results))
     workdirs.save_results(workdir, results)
+    for arm, result in results.items():
+        workdirs.write_outputs(workdir / arm, result)
     facts = workdirs.facts() | {"examined": str(FLAGS.checkpoint)}
     print(report.write(workdir, name, experiment, results, command=typed_command(), facts=facts, start=start))
+    print(f"report: {workdir}/report.html")
+
+
+def answer_query(flag, value, start):
+    """Prints what a trained arm answers to --FLAG=VALUE, and writes its files and a page of it."""
+    from experiments import trained_arms
+    from reporting import answers
+    from training import workdirs
+
+    source = trained_arms.find_run(FLAGS.checkpoint)
+    workdir = output_folder(source.name, source.workdir)
+    trained, answer = trained_arms.answer(source, flag, value)
+    workdir = workdirs.make_folder(workdir)
+    facts = workdirs.facts() | {"examined": str(FLAGS.checkpoint), "arm": trained.arm, "step": str(trained.step)}
+    answers.write(
+        workdir, answer, title=source.name, asked=f"--{flag}={value}", command=typed_command(), facts=facts, start=start
+    )
+    print(answer.text)
+    for name in answer.files:
+        print(f"{name}: {workdir / name}")
     print(f"report: {workdir}/report.html")
 
 

@@ -1,13 +1,10 @@
 """Trained language models without their corpus: how they are loaded, and how they write text."""
 
 import jax
-from flax import errors
 
 from data import tokenizers
-from experiments import load_recorded
+from experiments.trained_arms import find_run, load_trained, refuse_another_config
 from models.streaming import stream
-from training import checkpoint
-from training.config import closest, from_dict
 from training.experiment import UserError
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # how a character decodes of which only the first bytes are there
@@ -22,39 +19,23 @@ def load_language_model(path, arm=None):
     Raises:
       UserError: the run is none of a language model, there is no such arm, or its files are not of one run.
     """
-    workdir, given_arm, step = checkpoint.locate(path)
-    record = checkpoint.read_run(workdir)
-    experiment = load_recorded(workdir, record)
-    if not experiment.language_model:
-        raise UserError(f"{workdir} is a run of {record['experiment']}, which trains no language model")
-    if given_arm and arm and given_arm != arm:
-        raise UserError(f"--checkpoint={path} is of arm {given_arm}; --arm={arm} is another")
-    trained_arms = [name for name in record["arms"] if checkpoint.steps(workdir / name)]
-    if not trained_arms:
-        raise UserError(f"no arm of {workdir} has a checkpoint yet")
-    arm = given_arm or arm or trained_arms[0]
-    if arm not in trained_arms:
-        raise UserError(f"{workdir} has no trained arm {arm!r}{closest(arm, trained_arms)}")
-    file = workdir / arm / tokenizers.FILE
+    run = find_run(path)
+    if not run.experiment.language_model:
+        raise UserError(f"{run.workdir} is a run of {run.record['experiment']}, which trains no language model")
+    trained = load_trained(run, arm)
+    file = run.workdir / trained.arm / tokenizers.FILE
     try:
         tokenizer = tokenizers.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as a tokenizer: {error}") from error
-    trained = record.get("data", {}).get(arm, {}).get("vocab_size", tokenizer.vocab_size)
-    if trained != tokenizer.vocab_size:
-        raise UserError(f"{file} has {tokenizer.vocab_size} tokens; {arm} was trained with {trained}: it is another's")
-    variables = checkpoint.restore_as_saved(workdir / arm, checkpoint.newest(workdir / arm, step))
-    if record["num_seeds"] > 1:
-        variables = jax.tree.map(lambda x: x[0], variables)
-    arm_config = from_dict(experiment.config, record["arms"][arm])
-    decoder = experiment.language_model(arm_config, tokenizer.vocab_size)[1]
-    try:
-        jax.eval_shape(decoder.advance, variables, decoder.start(1), jax.ShapeDtypeStruct((1, 1), "int32"))
-    except errors.FlaxError as error:
-        raise UserError(
-            f"config.json of {workdir} is not the checkpoint's: {str(error).split(' (https')[0]}"
-        ) from error
-    return tokenizer, decoder, variables
+    size, arm = tokenizer.vocab_size, trained.arm
+    trained_size = run.record.get("data", {}).get(arm, {}).get("vocab_size", size)
+    if trained_size != size:
+        raise UserError(f"{file} has {size} tokens; {arm} was trained with {trained_size}: it is another's")
+    decoder = run.experiment.language_model(trained.config, size)[1]
+    with refuse_another_config(run):
+        jax.eval_shape(decoder.advance, trained.variables, decoder.start(1), jax.ShapeDtypeStruct((1, 1), "int32"))
+    return tokenizer, decoder, trained.variables
 
 
 def generate_text(tokenizer, decoder, variables, key, ids, max_tokens, **options):

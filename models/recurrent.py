@@ -7,7 +7,7 @@ gate.
 A cell has two halves. ``project`` maps inputs to what they add to the gates, which ``unroll`` does for all steps in one
 product; ``step`` is the rest, one step after the other. A cell whose gates read the state through a single matrix also
 has ``update``, (state, gates) -> (state, output), and ``unroll`` then spares the backward pass one product a step.
-``hidden`` gives the part of a state that gates read.
+``hidden`` gives the part of a state that gates read. Several sequences may stand one behind the other in a row.
 
 Axes: T time, G gates, F the cell's width; the leading axes of a batch may be any.
 """
@@ -137,51 +137,67 @@ class LSTMCell(nn.Module):
         return (c, h), h
 
 
-def unroll(cell, params, state, x_T):
-    """The last state and the outputs [T, ..., F] of a cell that reads x [T, ..., D] one step after the other."""
+def unroll(cell, params, state, x_T, starts_T=None):
+    """The last state and the outputs [T, ..., F] of a cell that reads x [T, ..., D] one step after the other.
+
+    Where ``starts_T`` [T, ...] is true another sequence begins: the cell reads that step from a state of zeros.
+    """
     # The leading axes are made one for the product: XLA's CPU backend multiplies [N, D] faster than [T, B, D].
     z = cell.apply({"params": params}, x_T.reshape(-1, x_T.shape[-1]), method="project")
     z_T = z.reshape(*x_T.shape[:-1], z.shape[-1])
     if hasattr(cell, "update"):
-        return _unroll(cell, params["recurrent"]["kernel"], state, z_T)
-    return jax.lax.scan(lambda state, z: cell.apply({"params": params}, state, z, method="step"), state, z_T)
+        return _unroll(cell, params["recurrent"]["kernel"], state, z_T, starts_T)
+
+    def step(state, inputs):
+        z, start = inputs
+        return cell.apply({"params": params}, _begin(state, start), z, method="step")
+
+    return jax.lax.scan(step, state, (z_T, starts_T))
+
+
+def _begin(state, start):
+    """The state, with zeros in the rows where ``start`` is true; as it is where ``start`` is None."""
+    return state if start is None else jax.tree.map(lambda rows: jnp.where(start[..., None], 0, rows), state)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _unroll(cell, kernel, state, z_T):
+def _unroll(cell, kernel, state, z_T, starts_T):
     """The loop over time for gates ``z + h U``, U the kernel.
 
     Differentiated by hand for its speed: automatic differentiation adds up the kernel's gradient one step at a time,
     with a product each; here it is one product of all states and all gates.
     """
-    return _forward(cell, kernel, state, z_T)[0]
+    return _forward(cell, kernel, state, z_T, starts_T)[0]
 
 
-def _forward(cell, kernel, state, z_T):
-    def step(state, z):
+def _forward(cell, kernel, state, z_T, starts_T):
+    def step(state, inputs):
+        z, start = inputs
+        state = _begin(state, start)
         gates = z + cell.hidden(state) @ kernel
         new, output = cell.update(state, gates)
         return new, (output, state, gates)
 
-    last, (output_T, state_T, gates_T) = jax.lax.scan(step, state, z_T)
-    return (last, output_T), (kernel, state_T, gates_T)
+    last, (output_T, state_T, gates_T) = jax.lax.scan(step, state, (z_T, starts_T))
+    return (last, output_T), (kernel, state_T, gates_T, starts_T)
 
 
 def _backward(cell, saved, cotangents):
-    kernel, state_T, gates_T = saved
+    kernel, state_T, gates_T, starts_T = saved
     # Once, before the loop: XLA would transpose it in every step, which makes the product half again as slow.
     transposed = jax.lax.optimization_barrier(kernel.T)
 
     def step(grad_next, inputs):
-        grad_output, state, gates = inputs
+        grad_output, state, gates, start = inputs
         grad_state, grad_gates = jax.vjp(cell.update, state, gates)[1]((grad_next, grad_output))
         grad_state_by_gates = jax.vjp(cell.hidden, state)[1](grad_gates @ transposed)[0]
-        return jax.tree.map(jnp.add, grad_state, grad_state_by_gates), grad_gates
+        return _begin(jax.tree.map(jnp.add, grad_state, grad_state_by_gates), start), grad_gates
 
     grad_last, grad_output_T = cotangents
-    grad_state, grad_gates_T = jax.lax.scan(step, grad_last, (grad_output_T, state_T, gates_T), reverse=True)
+    inputs_T = (grad_output_T, state_T, gates_T, starts_T)
+    grad_state, grad_gates_T = jax.lax.scan(step, grad_last, inputs_T, reverse=True)
     hidden = cell.hidden(state_T).reshape(-1, kernel.shape[0])
-    return hidden.T @ grad_gates_T.reshape(-1, kernel.shape[1]), grad_state, grad_gates_T
+    return hidden.T @ grad_gates_T.reshape(-1, kernel.shape[1]), grad_state, grad_gates_T, None
 
 
 _unroll.defvjp(_forward, _backward)

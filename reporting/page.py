@@ -24,7 +24,7 @@ def write(
     title: str,
     question: str,
     command: str,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[Verdict] | None,
     figures: Sequence[Figure],
     facts: Mapping[str, str],
     arms: Sequence[Mapping[str, object]],
@@ -32,9 +32,10 @@ def write(
 ) -> None:
     """Writes the report to `path`, whole or not at all: a reader never sees half a page.
 
-    `facts` are labelled lines such as versions and wall time. `arms` are the rows of a table; its columns are the keys
-    in order of first appearance, printed as they are, so a key names its unit: "final loss (nats)". All text is
-    escaped; only the markup of `figures` goes in as it is.
+    `verdicts` are None on a page that is not about claims: it then has no section of them. `facts` are labelled lines
+    such as versions and wall time. `arms` are the rows of a table; its columns are the keys in order of first
+    appearance, printed as they are, so a key names its unit: "final loss (nats)". All text is escaped; only the markup
+    of `figures` goes in as it is.
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +57,9 @@ def _render(title, question, command, verdicts, figures, facts, arms, notes) -> 
         title=title,
         question=question,
         command=command,
-        summary=summary(verdicts),
-        rows=[_verdict_row(verdict) for verdict in verdicts],
-        one_seed=max((verdict.seeds for verdict in verdicts), default=0) == 1,
+        summary=summary(verdicts or ()),
+        rows=None if verdicts is None else [_verdict_row(verdict) for verdict in verdicts],
+        one_seed=max((verdict.seeds for verdict in verdicts or ()), default=0) == 1,
         figures=figures,
         facts=facts,
         columns=[(column, is_numeric(row.get(column) for row in arms)) for column in columns],

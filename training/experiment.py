@@ -36,7 +36,7 @@ class Loss(NamedTuple):
 
 
 def measure_nothing(*variables_and_data):
-    """What a Task measures where its experiment does not say."""
+    """What a Task measures, and what files it writes, where its experiment does not say."""
     return {}
 
 
@@ -58,11 +58,16 @@ class Task:
     examine:   variables -> {name: array}; jitted, run once, on the final variables
     measure:   variables -> {name: array}; plain Python, run once, after ``examine``: what no trace shows, such as
                wall time and what the compiler made of a program
+    outputs:   (variables, examined) -> {file name: bytes}; plain Python, run once, after ``measure``: files that the
+               trained model writes about its data, such as its predictions of the test set. They are the first seed's:
+               its variables, and {name: array} of what ``examine`` and ``measure`` returned for it. train.py writes
+               them into the arm's folder, eval.py below its own --workdir
     data:      arrays that stay on the device, such as a corpus's tokens: batch, evaluate, probe and examine take them
                as one more argument, the last. Compiled into a program they would cost minutes; a batch made on the
                host does not get them
     perplexity:    whether exp(loss) is logged beside the loss
-    files:     {name: bytes} that belong to the trained model, such as its tokeniser; written into the arm's folder
+    files:     {name: bytes} that belong to the trained model, such as its tokeniser; written into the arm's folder. In
+               place of bytes may stand a function that makes them; it is called unless the file is there
     facts:     {name: value} of the data, such as a corpus's SHA-256, for config.json; a run in which they differ is
                another run
     """
@@ -79,9 +84,10 @@ class Task:
     probe: Callable = measure_nothing
     examine: Callable = measure_nothing
     measure: Callable = measure_nothing
+    outputs: Callable = measure_nothing
     data: Any = None
     perplexity: bool = False
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, bytes | Callable[[], bytes]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -117,6 +123,24 @@ class Preset(NamedTuple):
     about: str = ""
 
 
+class Trained(NamedTuple):
+    """An arm as training left it, without its data: what a query asks. Of several seeds, it is the first."""
+
+    config: Any  # the arm's
+    variables: Any  # what a Linen module's ``apply`` takes
+    files: Mapping[str, bytes]  # the Task's ``files``, as they were written into the arm's folder
+    arm: str = ""
+    step: int = 0
+
+
+class Answer(NamedTuple):
+    """What a trained arm answers to a query of eval.py."""
+
+    text: str  # what the command prints
+    files: Mapping[str, bytes] = {}  # {file name: bytes}, written into --workdir
+    figures: Sequence = ()  # of reporting.figures.Figure, for report.html in --workdir
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A question, the arms that may answer it, and the claims made of them.
@@ -129,6 +153,9 @@ class Experiment:
     watch:   (metric, change): an extra checkpoint whenever this evaluation metric moved by ``change`` since the last
     language_model:  (arm's config, vocabulary's size) -> (module, ``models.decoding.Decoder``), for sample.py, which
              has the tokeniser of a run and not its corpus
+    queries: {flag of eval.py: (Trained, the flag's value) -> Answer}: what its trained arms answer about something new,
+             such as {"text": parse_file}, where the value is a file's name. No data are loaded for it. It raises
+             ValueError for a value that cannot be answered, and may let the OSError of a file it reads pass
     """
 
     question: str
@@ -140,6 +167,7 @@ class Experiment:
     presets: Mapping[str, Preset] = field(default_factory=dict)
     watch: tuple[str, float] | None = None
     language_model: Callable | None = None
+    queries: Mapping[str, Callable[[Trained, str], Answer]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -178,4 +206,5 @@ class ArmResult:
     evaluation: History = EMPTY_HISTORY
     probes: History = EMPTY_HISTORY
     final: Mapping[str, np.ndarray] = field(default_factory=dict)  # the evaluation of the final variables, [S]
+    outputs: Mapping[str, bytes] = field(default_factory=dict)  # what ``outputs`` returned
     seconds: float = 0.0  # spent by this process on the arm

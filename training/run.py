@@ -119,7 +119,10 @@ def train(experiment, tasks, arm_configs, workdir, placement, num_seeds, stop_at
             continue
         if processes.is_first():
             for file_name, content in task.files.items():
-                files.write_whole(folder / file_name, content)
+                if not callable(content):
+                    files.write_whole(folder / file_name, content)
+                elif not (folder / file_name).exists():
+                    files.write_whole(folder / file_name, content())
         variables, step = loop.train_arm(name, task, arm_config, folder, options)
         options = replace(options, profile=0 if is_trained(task) else options.profile)
         if task.optimizer and step < arm_config.num_steps:
@@ -128,6 +131,7 @@ def train(experiment, tasks, arm_configs, workdir, placement, num_seeds, stop_at
             result = read_arm(name, task, arm_config, folder, num_seeds, variables, step)
             write_final(folder, result, {"params_sha256": hash_seeds(result)} | result.final)
             results[name] = examine(task, result, start)
+            workdirs.write_outputs(folder, results[name])
             say(f"{name}: done at step {step} in {results[name].seconds:.1f} s")
     return None if is_unfinished else results
 
@@ -186,10 +190,12 @@ def read_arm(name, task, arm_config, folder, num_seeds, variables, step):
 
 
 def examine(task, result, start):
-    """The result with the task's examination of its final variables added, and the seconds since ``start``."""
+    """The result with what the task examines and outputs of its final variables, and the seconds since ``start``."""
     examined = call_each_seed(task, "examine", result.variables, result.num_seeds)
     measured = [task.measure(take_seed(result.variables, i)) for i in range(result.num_seeds)]
-    return replace(result, examined=examined | stack_seeds(measured), seconds=time.monotonic() - start)
+    examined |= stack_seeds(measured)
+    outputs = task.outputs(take_seed(result.variables, 0), take_seed(examined, 0))
+    return replace(result, examined=examined, outputs=outputs, seconds=time.monotonic() - start)
 
 
 def call_each_seed(task, name, variables, num_seeds):

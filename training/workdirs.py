@@ -31,13 +31,15 @@ def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds, tasks=N
         raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir")
     if files.is_remote(workdir):
         say(f"{workdir} cannot be locked: start no second run on it. There will be no TensorBoard file")
+    tasks = tasks or {}
     with files.lock(workdir):
         record = {
             "experiment": experiment_name,
             "num_seeds": num_seeds,
             "config": asdict(base),
             "arms": {name: asdict(c) for name, c in arm_configs.items()},
-            "data": metrics.jsonable({name: dict(task.facts) for name, task in (tasks or {}).items() if task.facts}),
+            "data": metrics.jsonable({name: dict(task.facts) for name, task in tasks.items() if task.facts}),
+            "files": {name: list(names) for name, task in tasks.items() if (names := getattr(task, "files", ()))},
         }
         if (workdir / "config.json").exists():
             record = merge_records(workdir, checkpoint.read_run(workdir), record)
@@ -46,7 +48,7 @@ def open_workdir(workdir, experiment_name, base, arm_configs, num_seeds, tasks=N
 
 
 def merge_records(workdir, old, new):
-    """The record of the run in a workdir, ``old``, with the arms and data of a ``new`` command on it.
+    """The record of the run in a workdir, ``old``, with the arms, data and files of a ``new`` command on it.
 
     Raises:
       UserError: the two are of different runs, or the data have changed.
@@ -64,7 +66,7 @@ def merge_records(workdir, old, new):
     old_data = old.get("data", {})
     for arm in old_data.keys() & new["data"].keys():
         check_data(workdir, arm, old_data[arm], new["data"][arm])
-    return new | {"arms": arms, "data": old_data | new["data"]}
+    return new | {"arms": arms, "data": old_data | new["data"], "files": old.get("files", {}) | new["files"]}
 
 
 def check_data(workdir, arm, recorded_facts, facts):
@@ -109,6 +111,14 @@ def facts():
 def write_json(path, value):
     """Strict JSON, written whole or not at all."""
     files.write_whole(path, json.dumps(metrics.jsonable(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_outputs(folder, result):
+    """Writes the files that a trained arm outputs into a folder, each whole or not at all."""
+    folder = epath.Path(folder)
+    for name, content in result.outputs.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_whole(folder / name, content)
 
 
 def save_results(workdir, results):

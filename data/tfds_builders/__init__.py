@@ -111,4 +111,8 @@ def read(path):
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is damaged, or not gzipped ({error}): take another copy") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8: byte at offset {error.start}") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path} is no UTF-8: byte 0x{error.object[error.start]:02X} at offset {error.start}, line {line}; "
+            "convert it, as with iconv -f LATIN1 -t UTF-8"
+        ) from error

@@ -148,7 +148,7 @@ def test_local_copies_that_lack_something_are_refused(tmp_path):
         with pytest.raises(ValueError, match=message):
             tfds_builders.prepare(name, tmp_path / copy, tmp_path / "tfds")
     (tmp_path / "copy" / "input.txt").write_bytes(b"abc\xff")
-    with pytest.raises(ValueError, match="no UTF-8: byte at offset 3"):
+    with pytest.raises(ValueError, match="no UTF-8: byte 0xFF at offset 3, line 1"):
         tfds_builders.prepare("tiny_shakespeare", tmp_path / "copy", tmp_path / "tfds")
 
 

@@ -1,13 +1,14 @@
 """Every experiment: its default config, its presets, a small run, its claims and figures, and its page.
 
 A folder with an experiment.py is enough. Where there is also a test file tests/experiments/test_NAME.py, its SMALL
-overrides and its ARMS make the small run; else the run is of two steps. Where the folder has a README.md, its table of
-claims is held against the code.
+overrides and its ARMS make the small run, else the run is of two steps; its PRESET_SIZES make presets
+quick to set up. Where the folder has a README.md, its table of claims is held against the code.
 
 Covers reporting/report.py.
 """
 
 import dataclasses
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -29,15 +30,26 @@ each_experiment = pytest.mark.parametrize("name", experiments.names())
 
 def small_run(name):
     """(config overrides, arms or None) of a small run."""
-    path = Path(__file__).with_name(f"test_{name}.py")
     known = leaves(experiments.load(name).config)
-    overrides, arms = {field: value for field, value in TWO_STEPS.items() if field in known}, None
-    if path.exists():
-        spec = importlib.util.spec_from_file_location(f"small_run_of_{name}", path)
-        tests = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tests)
-        overrides, arms = getattr(tests, "SMALL", overrides), getattr(tests, "ARMS", None)
-    return overrides, arms
+    overrides = {field: value for field, value in TWO_STEPS.items() if field in known}
+    return constant(name, "SMALL", overrides), constant(name, "ARMS", None)
+
+
+@functools.cache
+def module_of_tests(name):
+    """The module tests/experiments/test_NAME.py; None where there is none."""
+    path = Path(__file__).with_name(f"test_{name}.py")
+    if not path.exists():
+        return None
+    spec = importlib.util.spec_from_file_location(f"small_run_of_{name}", path)
+    tests = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tests)
+    return tests
+
+
+def constant(name, constant_name, default):
+    """A constant of an experiment's test module."""
+    return getattr(module_of_tests(name), constant_name, default)
 
 
 @each_experiment
@@ -57,7 +69,7 @@ def test_every_preset_makes_its_arms(name, preset):
     experiment = experiments.load(name)
     overrides, arms, about = experiment.presets[preset]
     assert about
-    config = override(experiment.config, overrides)
+    config = override(experiment.config, overrides | constant(name, "PRESET_SIZES", {}))
     assert run.make_tasks(experiment, run.select_arms(experiment, config, arms, {}), SINGLE)
 
 

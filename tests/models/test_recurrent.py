@@ -123,3 +123,38 @@ def test_batches_of_any_shape():
     _, together = unroll(cell, params, cell.initial_state((5,)), x_T)
     _, alone = unroll(cell, params, cell.initial_state(), x_T[:, 2])
     np.testing.assert_allclose(together[:, 2], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [ElmanCell(F), GRUCell(F), LSTMCell(F)])
+def test_sequences_one_behind_the_other_are_read_as_if_alone(cell):
+    generator = np.random.default_rng(2)
+    x_TBD = generator.normal(size=(T, 2, D))
+    starts_TB = np.zeros((T, 2), bool)
+    starts_TB[[2, 3], 1] = True  # the second row holds three sequences, of 2, 1 and 1 steps
+    state = jax.tree.map(lambda a: generator.normal(size=a.shape), cell.initial_state((2,)))
+    params = random_params(cell)
+
+    def together(params, state, x_TBD):
+        last, outputs_TBF = unroll(cell, params, state, x_TBD, starts_TB)
+        return outputs_TBF, last
+
+    def alone(params, state, x_TBD):
+        rows = [jax.tree.map(lambda a, i=i: a[i], state) for i in range(2)]
+        zeros = cell.initial_state()
+        last_0, first_row = unroll(cell, params, rows[0], x_TBD[:, 0])
+        pieces = [
+            unroll(cell, params, start, x_TBD[begin:end, 1])
+            for start, begin, end in [(rows[1], 0, 2), (zeros, 2, 3), (zeros, 3, 4)]
+        ]
+        second_row = jnp.concatenate([outputs for _, outputs in pieces])
+        last = jax.tree.map(lambda *rows: jnp.stack(rows), last_0, pieces[-1][0])
+        return jnp.stack([first_row, second_row], axis=1), last
+
+    def gradients(read):
+        return jax.grad(lambda *a: sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(read(*a))), (0, 1, 2))
+
+    with jax.enable_x64(True):
+        arguments = (params, state, x_TBD)
+        ours = jax.jit(lambda *a: (together(*a), gradients(together)(*a)))(*arguments)
+        slow = jax.jit(lambda *a: (alone(*a), gradients(alone)(*a)))(*arguments)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), ours, slow)

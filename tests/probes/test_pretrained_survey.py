@@ -168,7 +168,7 @@ def command():
     [
         ({}, "give either --checkpoint=DIR"),
         ({"checkpoint": "a", "hf_checkpoint": "b"}, "give either --checkpoint=DIR"),
-        ({"checkpoint": "a", "text": "b"}, "--text goes with --hf_checkpoint"),
+        ({"checkpoint": "a", "experiment": "b"}, "--experiment goes with --hf_checkpoint"),
         ({"hf_checkpoint": "a"}, "needs --experiment=induction_heads"),
         ({"hf_checkpoint": "a", "experiment": "optimizers"}, "needs --experiment=induction_heads"),
         ({"hf_checkpoint": "absent", "experiment": "induction_heads"}, "absent is not a folder"),

@@ -3,16 +3,19 @@
 ``python train.py --experiment=tests/regression [flags]`` trains it.
 """
 
+import json
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from reporting.tables import table
 from training.config import setting
-from training.experiment import Arm, Experiment, Loss, Task
+from training.experiment import Answer, Arm, Experiment, Loss, Task
 from training.optimizer import OptimizerConfig, adamw
 from training.step import key
 
@@ -76,7 +79,32 @@ def task(config, optimizer=None):
         evaluate=lambda variables: {"loss": (jnp.sum(error(variables, held_out) ** 2), jnp.float32(64))},
         probe=lambda variables: {"weights": variables["params"]["w"]},
         examine=lambda variables: {"distance": jnp.abs(variables["params"]["w"] - 1.0)},
+        outputs=write_weights,
+        files={"inputs.json": json.dumps([f"x{i}" for i in range(config.width)]).encode()},
     )
+
+
+def write_weights(variables, examined):
+    """Files of one seed's weights and of what was examined."""
+    return {
+        "weights.bin": np.asarray(variables["params"]["w"], "<f4").tobytes(),
+        "examined.json": json.dumps({name: value.tolist() for name, value in examined.items()}).encode(),
+    }
+
+
+def predict_rows(trained, path):
+    """The answer to --text=FILE: y of each row of the file, which has a number for every input."""
+    inputs = json.loads(trained.files["inputs.json"])
+    rows = [line.split() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    if not rows:
+        raise ValueError(f"{path} is empty: give a row of {len(inputs)} numbers a line")
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(inputs):
+            raise ValueError(f"{path}, line {number}: {len(row)} numbers for the {len(inputs)} inputs")
+    predictions = np.array(rows, np.float32) @ np.asarray(trained.variables["params"]["w"])
+    text = "\n".join(f"{y:.4f}" for y in predictions)
+    figure = table("Rows", "", [*inputs, "y"], [[*row, float(y)] for row, y in zip(rows, predictions, strict=True)])
+    return Answer(text, {"predictions.txt": text.encode()}, [figure])
 
 
 def resident_task(config):
@@ -150,4 +178,5 @@ EXPERIMENT = Experiment(
     default_arms=("plain", "quiet"),
     claims=[],
     figures=lambda results: [],
+    queries={"text": predict_rows},
 )

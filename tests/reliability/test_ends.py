@@ -11,7 +11,7 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from regression.commands import SLOW_RUN, finish, logged_step, start_train, train, wait_until
+from regression.commands import SLOW_RUN, evaluate, finish, logged_step, start_train, train, wait_until
 from regression.experiment import Config, task
 from regression.runs import read_final
 
@@ -73,6 +73,16 @@ def test_a_full_disk_ends_with_1_and_leaves_the_old_steps_whole(small_disk):
     assert step - whole_steps[-1] <= 2  # one interval
     for whole_step in whole_steps:
         assert files.damage(checkpoint.step_folder(workdir / "plain", whole_step)) is None
+
+
+@pytest.mark.slow
+def test_outputs_that_do_not_fit_on_the_disk_end_with_1_and_one_line(small_disk, tmp_path):
+    flags = ["--arms=plain", "--config.width=100000", "--config.num_steps=1"]
+    train(*flags, f"--workdir={tmp_path / 'run'}")  # its examined.json alone is 2 MB
+    err = evaluate(f"--checkpoint={tmp_path / 'run'}", f"--workdir={small_disk / 'eval'}", expect=1)
+    folder = small_disk / "eval" / "plain"
+    assert re.fullmatch(rf"error: No space left on device: {folder}/(weights.bin|examined.json)\n", err)
+    assert {path.name for path in folder.iterdir()} <= {"weights.bin"}  # whole, or not there
 
 
 def test_a_loss_that_is_not_finite_ends_with_1_and_the_parameters_stay_good(tmp_path):

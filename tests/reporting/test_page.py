@@ -169,6 +169,14 @@ def test_empty_parts_are_left_out(tmp_path):
         assert f'id="{heading}"' not in text
 
 
+def test_a_page_without_verdicts_has_no_section_of_claims(tmp_path):
+    text = written(tmp_path, verdicts=None)
+    Outline(text)
+    assert 'id="claims"' not in text
+    assert "claims pass" not in text
+    assert 'id="figures"' in text
+
+
 def test_a_failure_leaves_the_old_page_and_nothing_else(tmp_path):
     before = written(tmp_path)
     with pytest.raises(AttributeError):

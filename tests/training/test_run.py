@@ -47,6 +47,41 @@ def test_perplexity_and_files_are_written(two_seeds):
     np.testing.assert_allclose(final["perplexity"], np.exp(final["loss"]), rtol=1e-6)
     np.testing.assert_allclose(result.train["perplexity"], np.exp(result.train["loss"]), rtol=1e-6)
     assert (workdir / "plain" / "tokenizer.json").read_bytes() == b"{}"
+    assert checkpoint.read_run(workdir)["files"] == {"plain": ["tokenizer.json"]}
+
+
+def test_outputs_are_the_first_seeds_and_are_written_again_with_every_report(two_seeds):
+    workdir, result = two_seeds
+    weights = workdir / "plain" / "weights.bin"
+    np.testing.assert_array_equal(np.frombuffer(weights.read_bytes(), "<f4"), result.variables["params"]["w"][0])
+    assert result.variables["params"]["w"][0].tolist() != result.variables["params"]["w"][1].tolist()
+    assert (workdir / "plain" / "examined.json").read_bytes() == b'{"rows": 64}'
+    assert dict(result.outputs) == {"weights.bin": weights.read_bytes(), "examined.json": b'{"rows": 64}'}
+    weights.unlink()
+    again = run.evaluate(with_arm(regression.resident_task), checkpoint.read_run(workdir), workdir)["plain"]
+    assert again.outputs == result.outputs
+    assert not weights.exists()  # who evaluates says where they go
+    train(workdir, num_seeds=2, experiment=with_arm(regression.resident_task))
+    assert weights.read_bytes() == result.outputs["weights.bin"]
+
+
+def test_a_file_may_be_a_function_that_makes_it_when_the_arm_is_trained(tmp_path):
+    made = []
+    files = {"now.bin": b"now", "later.bin": lambda: made.append(0) or b"later"}
+    experiment = with_arm(lambda config: replace(regression.task(config), files=files))
+    run.make_tasks(experiment, run.select_arms(experiment, experiment.config, ("plain",), {}), parallel.SINGLE)
+    assert not made
+    train(tmp_path, experiment=experiment)
+    assert made == [0]
+    assert (tmp_path / "plain" / "now.bin").read_bytes() == b"now"
+    assert (tmp_path / "plain" / "later.bin").read_bytes() == b"later"
+    assert checkpoint.read_run(tmp_path)["files"] == {"plain": ["now.bin", "later.bin"]}
+
+
+def test_an_unfinished_arm_outputs_nothing(tmp_path):
+    train(tmp_path, stop_at=4)
+    assert (tmp_path / "plain" / "inputs.json").exists()
+    assert not (tmp_path / "plain" / "weights.bin").exists()
 
 
 def test_evaluated_anew_a_run_has_the_numbers_that_it_had(two_seeds):

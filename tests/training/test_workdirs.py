@@ -44,7 +44,11 @@ def test_a_run_goes_on_with_its_own_data_alone(tmp_path):
     open_and_leave(tmp_path, tasks=tasks)
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["data"] == {"plain": {"sha256": "abc"}}
+    assert record["files"] == {"plain": ["tokenizer.json"]}
     open_and_leave(tmp_path, tasks=tasks)
+    open_and_leave(tmp_path, arms=("quiet",), tasks={"quiet": regression.task(CONFIG)})
+    record = json.loads((tmp_path / "config.json").read_text())
+    assert record["files"] == {"plain": ["tokenizer.json"], "quiet": ["inputs.json"]}
     with pytest.raises(UserError, match="trained on other data: plain: sha256"):
         open_and_leave(tmp_path, tasks={"plain": replace(tasks["plain"], facts={"sha256": "xyz"})})
 

@@ -32,7 +32,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, path):
         first_line = 1  # number of the line in which a sentence begins
-        for index, lines in enumerate(tfds_builders.read(path).split("\n\n")):
+        for index, lines in enumerate(tfds_builders.read(path).replace("\r\n", "\n").split("\n\n")):
             if lines.strip():
                 yield index, {"conllu": lines.strip("\n"), "text": _text(lines, path, first_line)}
             first_line += lines.count("\n") + 2
