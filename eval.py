@@ -2,6 +2,7 @@
 
 python eval.py --checkpoint=runs/induction_heads
 python eval.py --checkpoint=runs/induction_heads/two_layer/checkpoints/1000 --workdir=runs/eval/last
+python eval.py --checkpoint=runs/dependency_parser --text=FILE
 python eval.py --experiment=induction_heads --hf_checkpoint=DIR --text=FILE
 """
 

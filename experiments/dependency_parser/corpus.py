@@ -1,4 +1,4 @@
-"""The sentences of an arm: a treebank, its tags and vocabulary, and the buckets in which its splits are parsed."""
+"""The sentences of an arm: a treebank, its tags and vocabulary, and its splits as arrays."""
 
 import hashlib
 from collections.abc import Callable, Mapping
