@@ -149,14 +149,15 @@ def _hash(name):
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
 
 
-def _split_of(name):
+def split_of(name: str) -> str:
+    """The split that a hash gives to a document of this name: 90 % are for training, 5 % validation and 5 % testing."""
     return {0: "validation", 1: "test"}.get(_hash(name) % 20, "train")
 
 
 def _split_by_document(documents):
     splits = {split: [] for split in SPLITS}
     for name, read in documents:
-        splits[_split_of(name)].append((name, read))
+        splits[split_of(name)].append((name, read))
     return splits
 
 
@@ -249,7 +250,7 @@ def _split_data_set(name, data_dir):
     pieces = _split_by_document(documents("train"))
     missing = [split for split in SPLITS if split not in sources]
     splits = {split: pieces[split] if split in missing else documents(split) for split in SPLITS}
-    return splits | {"train": [pair for pair in documents("train") if _split_of(pair[0]) not in missing]}
+    return splits | {"train": [pair for pair in documents("train") if split_of(pair[0]) not in missing]}
 
 
 def _text_field(example, name):

@@ -35,3 +35,28 @@ def chunked_token_losses(x_BTD, kernel_DV, targets_BT, num_chunks):
     x_CRD = x_BTD.reshape(-1, num_chunks, x_BTD.shape[-1]).swapaxes(0, 1)
     targets_CR = targets_BT.reshape(-1, num_chunks).T
     return jax.lax.map(losses, (x_CRD, targets_CR)).T.reshape(targets_BT.shape)
+
+
+def switch_losses(index, losses, params, *arguments):
+    """What ``losses[index]`` returns, (loss, other numbers), by ``jax.lax.switch``; differentiable in the loss alone.
+
+    The gradient is taken within the branch. Taken outside, as ``jax.grad`` of a switch does, each step would fill with
+    zeros what the other branches save for their backward passes.
+
+    Args:
+      losses: functions of (params, *arguments) whose results have the same shapes.
+    """
+
+    @jax.custom_vjp
+    def choose(params, index, arguments):
+        return jax.lax.switch(index, losses, params, *arguments)
+
+    def forward(params, index, arguments):
+        branches = [jax.value_and_grad(loss, has_aux=True) for loss in losses]
+        return jax.lax.switch(index, branches, params, *arguments)
+
+    def backward(gradients, cotangents):
+        return jax.tree.map(lambda gradient: cotangents[0] * gradient, gradients), None, None
+
+    choose.defvjp(forward, backward)
+    return choose(params, index, arguments)

@@ -109,6 +109,44 @@ def curves(
     return Figure(title, markup, caption)
 
 
+def histograms(
+    title: str,
+    caption: str,
+    x_label: str,
+    panels: Sequence[tuple[str, Mapping[str, np.ndarray]]],
+    *,
+    num_bins: int = 24,
+    marks: Mapping[str, float | tuple[float, float]] | None = None,
+) -> Figure:
+    """Shares of each series' values in bins, as outlines in panels side by side: series of any sizes can be compared.
+
+    Args:
+      panels: (y_label, {series: values of any shape}) of each panel, as "share of rows". All panels have the same bins,
+        of equal width from the least value to the greatest.
+      marks: {label: (start, stop) or x}, as `curves` takes them.
+    Raises:
+      ValueError: there are no panels, or a series is empty or has a value that is not finite.
+    """
+    arrays = [(y_label, {name: np.ravel(values) for name, values in series.items()}) for y_label, series in panels]
+    for _, series in arrays:
+        for name, values_N in series.items():
+            num_unusable = np.count_nonzero(~np.isfinite(values_N))
+            if not values_N.size or num_unusable:
+                reason = (
+                    f"{num_unusable} of its {values_N.size} values are not finite" if values_N.size else "it is empty"
+                )
+                raise ValueError(f"Series {name!r} of figure {title!r} has no histogram: {reason}. Leave them out.")
+    every_value = np.concatenate([values_N for _, series in arrays for values_N in series.values()] or [np.zeros(1)])
+    edges = np.histogram_bin_edges(every_value, num_bins)
+
+    def outline(values_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shares = np.histogram(values_N, edges)[0] / values_N.size
+        return np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(shares, 2), [0.0]])
+
+    outlines = [(y_label, {name: outline(values_N) for name, values_N in series.items()}) for y_label, series in arrays]
+    return curves(title, caption, x_label, outlines, marks=marks)
+
+
 def heatmap(
     title: str,
     caption: str,
@@ -168,7 +206,7 @@ def attention_patterns(title: str, caption: str, tokens: Sequence[str], patterns
     _check_cells(title, patterns, (len(tokens), len(tokens)))
     is_later_QK = np.triu(np.ones((len(tokens), len(tokens)), bool), 1)
     is_causal = not any((pattern_QK[is_later_QK] > 1e-6).any() for pattern_QK in patterns.values())
-    labels = [svg.printable(token).replace(" ", "\N{OPEN BOX}") or "\N{EMPTY SET}" for token in tokens]
+    labels = [svg.visible(token) for token in tokens]
 
     def hover(query: int, key: int, weight: float) -> str:
         if is_causal and key > query:

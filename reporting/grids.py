@@ -60,20 +60,20 @@ def draw(
     `hover` (row, column, value) returns a cell's text; a cell whose text is empty is not drawn. With `numbers` values
     are printed where cells have room; otherwise cells are square.
     """
-    row_labels = [_shorten(name) for name in row_labels]
-    column_labels = [_shorten(name) for name in column_labels]
+    row_labels = [shorten(name) for name in row_labels]
+    column_labels = [shorten(name) for name in column_labels]
     layout = _layout(list(matrices), row_labels, column_labels, row_title, column_title, numbers)
     format_number = _number_format(matrices, layout) if numbers else None
     parts = []
     for index, (name, values_RC) in enumerate(matrices.items()):
         row, column = divmod(index, layout.columns)
         x, y = column * (layout.panel_width + GAP), row * (layout.panel_height + GAP)
-        cells = _cells(values_RC, layout, limits, colours, hover, format_number)
-        labels = _labels(name, row_labels, column_labels, row_title, column_title, layout)
+        cells = draw_cells(values_RC, layout, limits, colours, hover, format_number)
+        labels = draw_labels(name, row_labels, column_labels, row_title, column_title, layout)
         parts.append(f'<g transform="translate({x:g} {y:g})">{labels}{cells}</g>')
     rows = math.ceil(len(matrices) / layout.columns)
     height = rows * (layout.panel_height + GAP)
-    parts.append(_scale(layout.left, height - 6, value_label, limits, colours))
+    parts.append(draw_scale(layout.left, height - 6, value_label, limits, colours))
     width = layout.columns * (layout.panel_width + GAP) - GAP
     width = max(width, layout.left + max(SCALE_WIDTH + 30, svg.text_width(value_label, TITLE_SIZE)))
     return svg.document(label, min(width + 4, WIDTH), height + 42, "\n".join(parts))
@@ -114,7 +114,8 @@ def _layout(
     return Layout(cell_width, cell_height, left, top, panel_width, panel_height, columns, size, turned)
 
 
-def _cells(values_RC, layout: Layout, limits, colours, hover, format_number: Callable[[float], str] | None) -> str:
+def draw_cells(values_RC, layout: Layout, limits, colours, hover, format_number: Callable[[float], str] | None) -> str:
+    """The cells of one matrix [R, C], each with its hover text, and with its value where there is a `format_number`."""
     low, high = limits
     fractions_RC = (np.where(np.isfinite(values_RC), values_RC, low) - low) / (high - low)
     fills_RC = svg.ramp(fractions_RC, colours)
@@ -153,7 +154,8 @@ def _cells(values_RC, layout: Layout, limits, colours, hover, format_number: Cal
     return "\n".join(parts)
 
 
-def _labels(name, row_labels, column_labels, row_title, column_title, layout: Layout) -> str:
+def draw_labels(name, row_labels, column_labels, row_title, column_title, layout: Layout) -> str:
+    """A matrix's name above its cells, the rows' labels on their left and the columns' labels below."""
     left, top, cell_width, cell_height = layout.left, layout.top, layout.cell_width, layout.cell_height
     width, height = len(column_labels) * cell_width, len(row_labels) * cell_height
     titles = [svg.text(left, 10, name, "start", attributes=' font-weight="600"')] if name else []
@@ -193,7 +195,7 @@ def _labels(name, row_labels, column_labels, row_title, column_title, layout: La
     )
 
 
-def _scale(x: float, y: float, value_label: str, limits: tuple[float, float], colours) -> str:
+def draw_scale(x: float, y: float, value_label: str, limits: tuple[float, float], colours) -> str:
     """The colour scale: its name, the colours, and the values at both ends and the middle."""
     low, high = limits
     step = SCALE_WIDTH / SCALE_STEPS
@@ -238,7 +240,8 @@ def _with_minus_sign(number: str) -> str:
     return number.replace("-", "\N{MINUS SIGN}")
 
 
-def _shorten(label: str) -> str:
+def shorten(label: str) -> str:
+    """A label as it is printed: its control characters spelled out, and cut where it is very long."""
     label = svg.printable(label)
     return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
 

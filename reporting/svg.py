@@ -113,6 +113,11 @@ def printable(string: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(string))
 
 
+def visible(token: str) -> str:
+    """A token as a figure prints it: spaces as open boxes, an empty token as the empty set, controls spelled out."""
+    return printable(token).replace(" ", "\N{OPEN BOX}") or "\N{EMPTY SET}"
+
+
 def ramp(fractions: np.ndarray, colours: Sequence[tuple[float, float, float]] = (PALE, NAVY)) -> np.ndarray:
     """Colours `#rrggbb` of `fractions` in [0, 1] along straight lines through evenly spaced OKLab `colours`.
 

@@ -1,14 +1,19 @@
-"""sample.py: text of a stored model, without its corpus; mistakes get one clear line."""
+"""sample.py: text of a stored model, without its corpus, and translations; mistakes get one clear line.
+
+The translator is the one in tests/regression. tests/experiments/test_translations.py has what lines may hold.
+"""
 
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from regression.experiment import EXPERIMENT
 
 import experiments
 from data import tokenizers
@@ -41,9 +46,29 @@ def trained(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    """(workdir, weights) of a run that translates the names of its inputs into their weights."""
+    workdir = tmp_path_factory.mktemp("sample") / "translator"
+    arms = run.select_arms(EXPERIMENT, EXPERIMENT.config, ("plain",), {})
+    tasks = run.make_tasks(EXPERIMENT, arms, parallel.SINGLE)
+    with workdirs.open_workdir(workdir, str(ROOT / "tests/regression"), EXPERIMENT.config, arms, 1, tasks):
+        results = run.train(EXPERIMENT, tasks, arms, workdir, parallel.SINGLE, 1)
+    return workdir, results["plain"].variables["params"]["w"][0]
+
+
 def written(*flags, stdin=""):
     command = [sys.executable, "sample.py", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, input=stdin)
+    stdin = stdin if isinstance(stdin, bytes) else stdin.encode()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, input=stdin)
+    return SimpleNamespace(returncode=done.returncode, stdout=done.stdout.decode(), stderr=done.stderr.decode())
+
+
+def assert_refused(done, says):
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_writes_past_the_context_and_alike_for_one_seed(trained):
@@ -66,14 +91,51 @@ def test_writes_past_the_context_and_alike_for_one_seed(trained):
         pytest.param(["--temperature=-1"], "temperature=-1.0 must be at least 0", marks=pytest.mark.slow),
         pytest.param(["--top_p=0"], "top_p=0.0 must lie in (0, 1]", marks=pytest.mark.slow),
         pytest.param(["--max_tokens=0"], "max_tokens", marks=pytest.mark.slow),
+        (["--beam_size=1"], "--beam_size goes with translators; runs of transformer_lm train none"),
     ],
 )
 def test_mistakes_get_one_line(trained, flags, says):
-    done = written(f"--checkpoint={trained}", *flags)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert_refused(written(f"--checkpoint={trained}", *flags), says)
+
+
+def test_each_line_of_standard_input_is_translated_into_one_line(translator):
+    workdir, w = translator
+    source = b"\xef\xbb\xbfx0 x1\r\n\r\nx2"
+    done = written(f"--checkpoint={workdir}", "--prompt=-", "--beam_size=3", "--num_samples=1", stdin=source)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{w[0]:.3f} {w[1]:.3f}\n\n{w[2]:.3f}\n"
+
+
+def test_a_prompt_is_translated_greedily_by_the_arm_that_is_asked(translator):
+    workdir, w = translator
+    done = written(f"--checkpoint={workdir / 'plain'}", "--prompt=x1", "--arm=plain")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{w[1]:.1f}\n"
+
+
+SECOND_LINE = "line 2: 'y' is none of the inputs x0, x1, x2"
+
+
+@pytest.mark.parametrize(
+    ("flags", "stdin", "says"),
+    [
+        ([], "", "error: there is nothing to translate: give --prompt=TEXT, or --prompt=- for lines of standard input"),
+        (["--prompt=-"], "x0\ny\n", SECOND_LINE),
+        (["--prompt=-"], b"x0\n\xff\n", "the prompt is no UTF-8: byte 0xFF at 3"),
+        (
+            ["--prompt=x0", "--temperature=1"],
+            "",
+            "--temperature goes with language models; runs of regression translate",
+        ),
+        pytest.param(["--prompt=x0", "--beam_size=0"], "", "beam_size", marks=pytest.mark.slow),
+        *[
+            pytest.param(["--prompt=x0", f"--{name}=2"], "", f"--{name} goes with", marks=pytest.mark.slow)
+            for name in ("top_k", "top_p", "min_p", "typical_p", "max_tokens", "seed", "num_samples")
+        ],
+    ],
+)
+def test_what_cannot_be_translated_is_refused_in_one_line(translator, flags, stdin, says):
+    assert_refused(written(f"--checkpoint={translator[0]}", *flags, stdin=stdin), says)
 
 
 def test_what_is_no_language_model_of_its_own_is_refused(trained, tmp_path):

@@ -57,7 +57,9 @@ class Task:
     probe:     variables -> {name: array}; jitted, cheap, run at every evaluation
     examine:   variables -> {name: array}; jitted, run once, on the final variables
     measure:   variables -> {name: array}; plain Python, run once, after ``examine``: what no trace shows, such as
-               wall time and what the compiler made of a program
+               wall time and what the compiler made of a program; or a text. All that it and ``examine`` return is in
+               results.npz; what is one number or one text stands in final.json too, where no metric of ``evaluate``
+               has its name
     outputs:   (variables, examined) -> {file name: bytes}; plain Python, run once, after ``measure``: files that the
                trained model writes about its data, such as its predictions of the test set. They are the first seed's:
                its variables, and {name: array} of what ``examine`` and ``measure`` returned for it. train.py writes
@@ -153,6 +155,10 @@ class Experiment:
     watch:   (metric, change): an extra checkpoint whenever this evaluation metric moved by ``change`` since the last
     language_model:  (arm's config, vocabulary's size) -> (module, ``models.decoding.Decoder``), for sample.py, which
              has the tokeniser of a run and not its corpus
+    translator:  Trained -> (read, translate), for sample.py, which loads no data. ``read(line)`` of a line of source
+             text is what ``translate`` takes of it, such as token ids; it raises ValueError where the line cannot be
+             translated. ``translate([what read returned], beam_size)`` is [the translated line]. Lines have no white
+             space at their ends and are never empty; a beam of 1 is greedy
     queries: {flag of eval.py: (Trained, the flag's value) -> Answer}: what its trained arms answer about something new,
              such as {"text": parse_file}, where the value is a file's name. No data are loaded for it. It raises
              ValueError for a value that cannot be answered, and may let the OSError of a file it reads pass
@@ -167,6 +173,7 @@ class Experiment:
     presets: Mapping[str, Preset] = field(default_factory=dict)
     watch: tuple[str, float] | None = None
     language_model: Callable | None = None
+    translator: Callable[[Trained], tuple[Callable, Callable]] | None = None
     queries: Mapping[str, Callable[[Trained, str], Answer]] = field(default_factory=dict)
 
 

@@ -1,5 +1,6 @@
 """Runs an experiment's arms in a workdir, and reads back what they left there."""
 
+import json
 import re
 import time
 from dataclasses import replace
@@ -114,7 +115,7 @@ def train(experiment, tasks, arm_configs, workdir, placement, num_seeds, stop_at
         if isinstance(task, Measurement):
             if processes.is_first():
                 results[name] = measure(name, task, arm_config, num_seeds)
-                write_final(folder, results[name], measured_numbers(results[name]))
+                write_final(folder, numbers_of(results[name]))
                 say(f"{name}: measured in {results[name].seconds:.1f} s")
             continue
         if processes.is_first():
@@ -129,8 +130,12 @@ def train(experiment, tasks, arm_configs, workdir, placement, num_seeds, stop_at
             is_unfinished = True
         elif processes.is_first():
             result = read_arm(name, task, arm_config, folder, num_seeds, variables, step)
-            write_final(folder, result, {"params_sha256": hash_seeds(result)} | result.final)
+            hashes = hash_seeds(result)
+            # Written before the examination too, which may fail; where it has succeeded before, its numbers stay.
+            if not has_final(folder, evaluated := numbers_of(result, params_sha256=hashes)):
+                write_final(folder, evaluated)
             results[name] = examine(task, result, start)
+            write_final(folder, numbers_of(results[name], params_sha256=hashes))
             workdirs.write_outputs(folder, results[name])
             say(f"{name}: done at step {step} in {results[name].seconds:.1f} s")
     return None if is_unfinished else results
@@ -141,11 +146,6 @@ def measure(name, measurement, arm_config, num_seeds):
     start = time.monotonic()
     measured = [measurement.measure(key(arm_config.seed + i, "init")) for i in range(num_seeds)]
     return ArmResult(name, arm_config, num_seeds, stack_seeds(measured), seconds=time.monotonic() - start)
-
-
-def measured_numbers(result):
-    """{name: [S]} of what an arm measured that is one number a seed."""
-    return {name: values for name, values in result.examined.items() if values.ndim == 1}
 
 
 def stack_seeds(measured):
@@ -163,10 +163,32 @@ def hash_seeds(result):
     return [checkpoint.params_sha256(take_seed(result.variables["params"], i)) for i in range(result.num_seeds)]
 
 
-def write_final(folder, result, values):
-    """Writes an arm's final.json: flat, with lists where there are several seeds; ``values`` is {name: [S]}."""
-    values = {name: list(x) if result.num_seeds > 1 else x[0] for name, x in values.items()}
-    workdirs.write_json(folder / "final.json", {"step": result.step} | values)
+def write_final(folder, numbers):
+    """Writes an arm's final.json; ``numbers`` is what ``numbers_of`` returns."""
+    workdirs.write_json(folder / "final.json", numbers)
+
+
+def has_final(folder, numbers):
+    """Whether an arm's final.json holds these numbers, and maybe others."""
+    try:
+        stored = json.loads((folder / "final.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return stored == stored | metrics.jsonable(numbers)
+
+
+def numbers_of(result, **more):
+    """{"step": N, name: number or text, or list with one a seed}: ``more``, the last evaluation, and what was measured.
+
+    Of what ``examine`` and ``measure`` returned, this is what is one number or one text a seed. Where it has the name
+    of an evaluation metric, the metric stands.
+
+    Args:
+      more: {name: [S]}.
+    """
+    values = more | dict(result.final)
+    values |= {name: x for name, x in result.examined.items() if x.ndim == 1 and name not in ("step", *values)}
+    return {"step": result.step} | {name: list(x) if result.num_seeds > 1 else x[0] for name, x in values.items()}
 
 
 def read_arm(name, task, arm_config, folder, num_seeds, variables, step):
@@ -250,10 +272,5 @@ def has_results(folder):
 
 
 def metrics_of(results):
-    """{arm: {"step": N, name: number, or list with one a seed}} of the last evaluation, or of what was measured."""
-    metrics_by_arm = {}
-    for arm, result in results.items():
-        values = measured_numbers(result) if result.variables is None else result.final
-        numbers = {name: x[0] if len(x) == 1 else x for name, x in values.items()}
-        metrics_by_arm[arm] = {"step": result.step} | numbers
-    return metrics_by_arm
+    """{arm: its numbers}, see ``numbers_of``."""
+    return {arm: numbers_of(result) for arm, result in results.items()}

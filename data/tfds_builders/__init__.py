@@ -70,7 +70,9 @@ def prepare(name, local_copy, folder=None):
     if not local_copy.is_dir() or not any(local_copy.iterdir()):
         raise ValueError(f"{local_copy} is no folder with files in it; {name} is made from {files}")
     folder = Path(folder).expanduser() if folder else data_dir()
-    builder = module.Builder(data_dir=str(folder), file_format="array_record")
+    # TFDS asks a builder for its features before it tells it where the files are; some features depend on the files.
+    settings = module.Builder.find_settings(local_copy) if hasattr(module.Builder, "find_settings") else {}
+    builder = module.Builder(data_dir=str(folder), file_format="array_record", **settings)
     hash_file, source_hash = Path(builder.data_dir) / SOURCE_HASH_FILE, _sha256(local_copy)
     is_new = not hash_file.parent.exists()
     if hash_file.is_file() and hash_file.read_text() != source_hash:

@@ -5,7 +5,8 @@ data/tfds_builders/conllu/conllu_dataset_builder.py,
 data/tfds_builders/tiny_shakespeare/tiny_shakespeare_dataset_builder.py and
 data/tfds_builders/wikitext2/wikitext2_dataset_builder.py. tests/data/test_images.py covers those of CIFAR-10,
 data/tfds_builders/cifar10_binary/cifar10_binary_dataset_builder.py and
-data/tfds_builders/cifar10_jpeg/cifar10_jpeg_dataset_builder.py.
+data/tfds_builders/cifar10_jpeg/cifar10_jpeg_dataset_builder.py, and tests/data/test_parallel_text.py that of parallel
+text.
 """
 
 import gzip
@@ -140,7 +141,7 @@ def test_local_copies_that_lack_something_are_refused(tmp_path):
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "train.txt").write_bytes(b"\xff")
     for name, copy, message in [
-        ("wikitext3", "copy", "there are: .*conllu, tiny_shakespeare, wikitext2"),
+        ("wikitext3", "copy", "there are: .*conllu, parallel_text, tiny_shakespeare, wikitext2"),
         ("wikitext2", "nothing", "is no folder with files in it; wikitext2 is made from wiki.train.tokens"),
         ("wikitext2", "copy", "has no file named wiki.valid.tokens or valid.txt"),
         ("conllu", "copy", r"has no file named \*train\*.conllu"),

@@ -1,4 +1,4 @@
-"""Losses of tokens against probabilities by numpy, in chunks against the whole, and in half precision."""
+"""Losses of tokens against probabilities by numpy, in chunks against the whole, in half precision, and in a switch."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.losses import chunked_token_losses, token_losses
+from models.losses import chunked_token_losses, switch_losses, token_losses
 from models.transformer import Transformer, TransformerConfig
 
 B, T, D, V = 2, 6, 5, 11
@@ -93,3 +93,94 @@ def test_gradients_of_an_embedding_row_are_added_up_in_whole():
 
     params = {"embed": normal(3, 16) / 4, "unembed": {"kernel": normal(16, 3) / 4}}
     assert relative_error(gradient("bfloat16"), np.float64(gradient("float32"))) < 0.005
+
+
+# --- The gradient within the branch of a switch.
+
+
+def branch(size):
+    """A loss of the first ``size`` rows that reads arrays, integers and a PRNG key, and what it counts beside it."""
+
+    def loss(params, x_RD, targets_R, key):
+        kept = jax.random.bernoulli(key, 0.7, (size, D))
+        logits_RV = (x_RD[:size] * kept) @ params["kernel"] + params["bias"]
+        right_R = logits_RV.argmax(-1) == targets_R[:size]
+        return token_losses(logits_RV, targets_R[:size]).sum(), (right_R.sum(), kept.sum())
+
+    return loss
+
+
+BRANCHES = [branch(size) for size in (2, 3, 4)]
+SWITCH_PARAMS = {"kernel": normal(D, V), "bias": normal(V)}
+
+
+def switch_arguments(seed):
+    rng = np.random.default_rng(seed)
+    return jnp.float32(rng.standard_normal((4, D))), jnp.asarray(rng.integers(0, V, 4)), jax.random.key(seed)
+
+
+def plain_switch(index, losses, params, *arguments):
+    return jax.lax.switch(index, losses, params, *arguments)
+
+
+def value_and_gradient(switch, index, params, arguments, scale):
+    """((loss, counts), gradient) of ``scale`` times the loss: the cotangent that the switch gets is ``scale``."""
+
+    def scaled(params):
+        loss, counts = switch(index, BRANCHES, params, *arguments)
+        return scale * loss, counts
+
+    return jax.value_and_grad(scaled, has_aux=True)(params)
+
+
+def assert_trees_equal(tree, expected):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), tree, expected)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_a_switch_of_losses_has_the_values_and_the_gradients_of_a_plain_switch(index):
+    arguments = switch_arguments(0)
+    run = jax.jit(value_and_gradient, static_argnums=0)
+    ours = run(switch_losses, index, SWITCH_PARAMS, arguments, -2.5)
+    assert_trees_equal(ours, run(plain_switch, index, SWITCH_PARAMS, arguments, -2.5))
+    assert_trees_equal(ours, value_and_gradient(lambda i, b, *rest: b[i](*rest), index, SWITCH_PARAMS, arguments, -2.5))
+    # Where nothing is differentiated, too.
+    assert_trees_equal(
+        switch_losses(index, BRANCHES, SWITCH_PARAMS, *arguments), BRANCHES[index](SWITCH_PARAMS, *arguments)
+    )
+    (_, counts), gradient = ours
+    assert all(jnp.issubdtype(count.dtype, jnp.integer) for count in counts)
+    assert all((np.abs(x) > 1e-3).any() for x in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize(("index", "axis"), [(jnp.array([2, 0, 1, 2]), 0), (jnp.int32(1), None)])
+def test_a_switch_of_losses_is_mapped_over_seeds_with_one_index_or_one_each(index, axis):
+    params = jax.tree.map(lambda x: jnp.stack([x, -x, 2 * x, x**2]), SWITCH_PARAMS)
+    scales = jnp.array([1.0, -2.0, 0.5, 3.0])
+    each = [switch_arguments(seed) for seed in range(4)]
+    arguments = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    mapped = jax.vmap(partial(value_and_gradient, switch_losses), (axis, 0, 0, 0))
+    ours = jax.jit(mapped)(index, params, arguments, scales)
+    for s, of_seed in enumerate(each):
+        alone = value_and_gradient(
+            plain_switch,
+            index if axis is None else index[s],
+            jax.tree.map(lambda x, s=s: x[s], params),
+            of_seed,
+            scales[s],
+        )
+        assert_trees_equal(jax.tree.map(lambda x, s=s: x[s], ours), alone)
+    # One index for all seeds stays a switch, of which one branch runs.
+    assert ("cond[" in str(jax.make_jaxpr(mapped)(index, params, arguments, scales))) == (axis is None)
+
+
+def test_the_branches_of_a_switch_of_losses_save_nothing_for_each_others_backward_passes():
+    """Outside the branches are the results alone: no array has the shape of what a branch saves."""
+    arguments = switch_arguments(0)
+
+    def saved_shapes(switch):
+        program = jax.make_jaxpr(partial(value_and_gradient, switch))(1, SWITCH_PARAMS, arguments, 1.0)
+        return {variable.aval.shape for equation in program.eqns for variable in equation.outvars}
+
+    assert not {(2, V), (3, V), (4, V)} & saved_shapes(switch_losses)
+    assert {(2, V), (3, V), (4, V)} <= saved_shapes(plain_switch)

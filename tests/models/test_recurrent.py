@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.recurrent import ElmanCell, GRUCell, LSTMCell, unroll
+from models.recurrent import ElmanCell, GRUCell, LSTMCell, ResetAfterGRUCell, unroll
 
 F, D, T = 3, 2, 4
 
@@ -37,6 +37,18 @@ def gru_step(params, h, x):
     return h, h
 
 
+def reset_after_gru_step(params, h, x):
+    r = np.array([sigmoid(affine(params, ("input", "recurrent"), x, h, f)) for f in range(F)])
+    z = np.array([sigmoid(affine(params, ("input", "recurrent"), x, h, F + f)) for f in range(F)])
+    candidate = []
+    for f in range(F):
+        of_input = sum(x[d] * params["input"]["kernel"][d, 2 * F + f] for d in range(D)) + params["bias"][2 * F + f]
+        of_state = sum(h[g] * params["recurrent"]["kernel"][g, 2 * F + f] for g in range(F))
+        candidate.append(np.tanh(of_input + r[f] * of_state))
+    h = z * h + (1 - z) * np.array(candidate)
+    return h, h
+
+
 def lstm_step(params, state, x):
     c, h = state
     i, f, g, o = (
@@ -55,7 +67,13 @@ def random_params(cell):
 
 
 @pytest.mark.parametrize(
-    ("cell", "step"), [(ElmanCell(F), elman_step), (GRUCell(F), gru_step), (LSTMCell(F), lstm_step)]
+    ("cell", "step"),
+    [
+        (ElmanCell(F), elman_step),
+        (GRUCell(F), gru_step),
+        (ResetAfterGRUCell(F), reset_after_gru_step),
+        (LSTMCell(F), lstm_step),
+    ],
 )
 def test_cells_are_their_equations(cell, step):
     x_TD = np.random.default_rng(1).normal(size=(T, D))
@@ -70,6 +88,23 @@ def test_cells_are_their_equations(cell, step):
         expected.append(output)
     np.testing.assert_allclose(outputs, expected, atol=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), state, slow)
+
+
+def test_the_gru_that_resets_after_the_product_is_pytorchs_without_its_second_bias():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: only benchmarks need it")
+    cell, x_TD = ResetAfterGRUCell(F), np.random.default_rng(1).normal(size=(T, D)).astype(np.float32)
+    params = jax.tree.map(np.float32, random_params(cell))
+    _, outputs_TF = unroll(cell, params, cell.initial_state(), x_TD)
+    theirs = torch.nn.GRU(D, F)
+    weights = {
+        "weight_ih_l0": params["input"]["kernel"].T,
+        "weight_hh_l0": params["recurrent"]["kernel"].T,
+        "bias_ih_l0": params["bias"],
+        "bias_hh_l0": np.zeros(3 * F, np.float32),
+    }
+    theirs.load_state_dict({name: torch.tensor(x) for name, x in weights.items()})
+    with torch.no_grad():
+        np.testing.assert_allclose(outputs_TF, theirs(torch.tensor(x_TD))[0].numpy(), atol=1e-6)
 
 
 def test_the_forget_gate_starts_at_its_bias_and_no_other_gate_does():
@@ -90,7 +125,7 @@ def test_the_gradient_of_a_linear_cell_is_a_power_of_its_matrix():
     np.testing.assert_allclose(measured, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("cell", [ElmanCell(F), ElmanCell(F, "sigmoid"), GRUCell(F), LSTMCell(F)])
+@pytest.mark.parametrize("cell", [ElmanCell(F), ElmanCell(F, "sigmoid"), GRUCell(F), ResetAfterGRUCell(F), LSTMCell(F)])
 def test_gradients_are_those_of_one_step_after_the_other(cell):
     """By the parameters, the first state and the inputs, of a function of all outputs and of the last state."""
     generator = np.random.default_rng(2)
@@ -125,7 +160,7 @@ def test_batches_of_any_shape():
     np.testing.assert_allclose(together[:, 2], alone, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", [ElmanCell(F), GRUCell(F), LSTMCell(F)])
+@pytest.mark.parametrize("cell", [ElmanCell(F), GRUCell(F), ResetAfterGRUCell(F), LSTMCell(F)])
 def test_sequences_one_behind_the_other_are_read_as_if_alone(cell):
     generator = np.random.default_rng(2)
     x_TBD = generator.normal(size=(T, 2, D))

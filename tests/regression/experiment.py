@@ -107,6 +107,25 @@ def predict_rows(trained, path):
     return Answer(text, {"predictions.txt": text.encode()}, [figure])
 
 
+def make_translator(trained):
+    """Translates the names of inputs into their weights, with as many decimals as the beam is wide."""
+    inputs = json.loads(trained.files["inputs.json"])
+    weights = np.asarray(trained.variables["params"]["w"])
+
+    def read(line):
+        for name in line.split():
+            if name not in inputs:
+                raise ValueError(f"{name!r} is none of the inputs {', '.join(inputs)}")
+        return [inputs.index(name) for name in line.split()]
+
+    def translate(numbers, beam_size):
+        if beam_size > 9:
+            raise ValueError(f"beam_size={beam_size} must be at most 9")
+        return [" ".join(f"{weights[i]:.{beam_size}f}" for i in row) for row in numbers]
+
+    return read, translate
+
+
 def resident_task(config):
     """The same, by SGD, on rows that are drawn from 64 that stay on the devices."""
     plain = task(config, optax.sgd(config.optimizer.learning_rate))
@@ -178,5 +197,6 @@ EXPERIMENT = Experiment(
     default_arms=("plain", "quiet"),
     claims=[],
     figures=lambda results: [],
+    translator=make_translator,
     queries={"text": predict_rows},
 )

@@ -9,7 +9,7 @@ import pytest
 from svg_elements import SVG, causal_pattern, texts_of
 
 from reporting import figures, svg
-from reporting.figures import attention_patterns, curves, heatmap
+from reporting.figures import attention_patterns, curves, heatmap, histograms
 
 ODD_TEXT = "<b id=\"x\"> & 'q' $x_1$ \x00\n漢"
 
@@ -25,6 +25,7 @@ def draw_one_of_each():
     return [
         curves("Curves", "Caption.", "step", panels),
         curves("Logarithmic", "", "step", [("loss (nats)", {"a": (x + 1, np.exp(y))})], log_x=True, log_y=True),
+        histograms("Histograms", "", "entropy", [("share of rows", {"a": x, "b": x[:3]})]),
         heatmap("Heat map", "", np.eye(3), "abc", "def", "row", "column", "value"),
         attention_patterns("Attention", "", list("abcd"), {"head": causal_pattern(4)}),
     ]
@@ -184,3 +185,28 @@ def test_wrong_curves_are_refused():
         curves("t", "", "x", [("y", {"a": (x, y)})], log_y=["loss"])
     with pytest.raises(ValueError, match="one length"):
         curves("t", "", "x", [("y", {"a": (x[1:], y)})])
+
+
+def test_histograms_outline_shares_in_bins_that_all_series_have_in_common():
+    drawn = histograms(
+        "t",
+        "c",
+        "entropy",
+        [("share of rows", {"a": [0.0, 1.0, 5.9, 12.0], "b": np.full((50, 2), 4.0)}), ("others", {"b": [8.0, 7.0]})],
+        num_bins=3,
+        marks={"middle": 6.0},
+    )
+    edges = [0, 0, 4, 4, 8, 8, 12, 12]  # a bin holds its left edge, the last its right edge as well
+    series = {"a": (edges, [0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0]), "b": (edges, [0, 0, 0, 1, 1, 0, 0, 0])}
+    others = {"b": (edges, [0, 0, 0, 0.5, 0.5, 0.5, 0.5, 0])}
+    panels = [("share of rows", series), ("others", others)]
+    assert drawn == curves("t", "c", "entropy", panels, marks={"middle": 6.0})
+
+
+def test_wrong_histograms_are_refused():
+    with pytest.raises(ValueError, match="no panels"):
+        histograms("t", "", "x", [])
+    with pytest.raises(ValueError, match="'a' of figure 't' has no histogram: it is empty"):
+        histograms("t", "", "x", [("y", {"a": []})])
+    with pytest.raises(ValueError, match="2 of its 3 values are not finite"):
+        histograms("t", "", "x", [("y", {"a": [1.0, math.nan, math.inf]})])

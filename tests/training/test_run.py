@@ -1,15 +1,17 @@
 """Runs of arms: what is asked for, refused, written and read back."""
 
+import json
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from regression import experiment as regression
 from regression.runs import read_final, train, with_arm
 
-from training import checkpoint, parallel, run
+from training import checkpoint, parallel, run, workdirs
 from training.config import override
 from training.experiment import Task, UserError
 
@@ -48,6 +50,75 @@ def test_perplexity_and_files_are_written(two_seeds):
     np.testing.assert_allclose(result.train["perplexity"], np.exp(result.train["loss"]), rtol=1e-6)
     assert (workdir / "plain" / "tokenizer.json").read_bytes() == b"{}"
     assert checkpoint.read_run(workdir)["files"] == {"plain": ["tokenizer.json"]}
+
+
+def measuring(measure):
+    """The experiment, whose arm examines two numbers and an array, and measures what ``measure`` returns."""
+
+    def make(config):
+        def examine(variables):
+            w = variables["params"]["w"]
+            return {"first": w[0], "distance": jnp.abs(w - 1.0), "loss": jnp.float32(99)}
+
+        return replace(regression.task(config), examine=examine, measure=measure)
+
+    return with_arm(make)
+
+
+def describe(variables):
+    """A number, two texts, of which the length of one differs from seed to seed, and two that have no place."""
+    size = float(np.abs(variables["params"]["w"]).sum())
+    return {"size": size, "signature": "nrefs:1|é", "tally": "|" * int(10 * size), "words": ["a", "b"], "step": 7}
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_final_json_of_a_trained_arm_holds_the_numbers_and_texts_that_it_measured(tmp_path, num_seeds):
+    result = train(tmp_path, num_seeds=num_seeds, experiment=measuring(describe))["plain"]
+    weights = result.variables["params"]["w"]
+    hashes = [checkpoint.params_sha256({"w": w}) for w in weights]
+    sizes = [float(np.abs(w).sum()) for w in weights]
+    expected = {
+        "params_sha256": hashes,
+        "loss": result.evaluation["loss"][-1].tolist(),  # the metric's, not what was examined under its name
+        "first": weights[:, 0].tolist(),
+        "size": sizes,
+        "signature": ["nrefs:1|é"] * num_seeds,
+        "tally": ["|" * int(10 * size) for size in sizes],
+    }
+    by_seed = {name: x if num_seeds > 1 else x[0] for name, x in expected.items()}
+    assert read_final(tmp_path) == {"step": 8} | by_seed
+    again = run.evaluate(measuring(describe), checkpoint.read_run(tmp_path), tmp_path)
+    workdirs.write_json(tmp_path / "metrics.json", run.metrics_of(again))
+    del by_seed["params_sha256"]
+    written = json.loads((tmp_path / "metrics.json").read_text())["plain"]
+    assert written.pop("loss") == pytest.approx(by_seed.pop("loss"), rel=1e-6)
+    assert written == {"step": 8} | by_seed
+    workdirs.save_results(tmp_path, again)
+    stored = np.load(tmp_path / "results.npz")  # without pickle
+    assert stored["plain/final/tally"].tolist() == expected["tally"]
+    assert stored["plain/final/words"].tolist() == [["a", "b"]] * num_seeds
+
+
+def test_an_examination_that_fails_loses_no_number(tmp_path):
+    def fail(variables):
+        raise RuntimeError("no scorer")
+
+    with pytest.raises(RuntimeError, match="no scorer"):
+        train(tmp_path, experiment=measuring(fail))
+    evaluated = read_final(tmp_path)
+    assert set(evaluated) == {"step", "params_sha256", "loss"}
+    train(tmp_path, experiment=measuring(describe))
+    measured = read_final(tmp_path)
+    assert measured == measured | evaluated
+    assert measured["signature"] == "nrefs:1|é"
+    with pytest.raises(RuntimeError, match="no scorer"):
+        train(tmp_path, experiment=measuring(fail))
+    assert read_final(tmp_path) == measured
+    for stale in (json.dumps(measured | {"params_sha256": "of another"}), "{"):
+        (tmp_path / "plain" / "final.json").write_text(stale)
+        with pytest.raises(RuntimeError, match="no scorer"):
+            train(tmp_path, experiment=measuring(fail))
+        assert read_final(tmp_path) == evaluated
 
 
 def test_outputs_are_the_first_seeds_and_are_written_again_with_every_report(two_seeds):
