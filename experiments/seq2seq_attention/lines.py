@@ -27,7 +27,7 @@ def make_line_translator(trained, make_translator):
         ids = [*tokenizer.encode(line).tolist(), tokenizer.end]
         if UNKNOWN in ids:
             unknown = ", ".join(repr(piece) for piece in dict.fromkeys(find_unknown(tokenizer, line)))
-            raise ValueError(f"the training text does not hold {unknown}: write the line without")
+            raise ValueError(f"the training text does not hold {unknown}: leave it out or write it otherwise")
         if len(ids) > trained.config.context_length:
             raise ValueError(
                 f"the line has {len(ids)} tokens; the translator was trained on at most "

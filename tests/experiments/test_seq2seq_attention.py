@@ -168,7 +168,7 @@ def test_sample_translates_the_lines_of_standard_input_as_the_run_translated_the
 def test_sample_refuses_a_prompt_in_unknown_characters_in_one_line(trained):
     done = sample(f"--checkpoint={trained[0] / 'additive'}", "--prompt=The \u732b chased the dog.")
     assert done.code == 2
-    assert done.err == "error: the training text does not hold '\u732b': write the line without\n"
+    assert done.err == "error: the training text does not hold '\u732b': leave it out or write it otherwise\n"
     assert done.out == ""
 
 
