@@ -18,12 +18,11 @@ SCORES = ("additive", "dot", "general", "none")
 class Memory(NamedTuple):
     """What the decoder knows of source sentences: its state, and where there is attention what this reads.
 
-    state:                [B, F]
+    state:           [B, F]
     values:          [B, S, F]
-    keys:                 [B, S, A], or [B, S, F] where the state itself is compared
-    gates_of_values: [B, S, G], what a value adds to the gates at weight 1; thanks to it the loop needs no
-                          product with contexts
-    is_word:              [B, S], false at padding
+    keys:            [B, S, A], or [B, S, F] where the state itself is compared
+    gates_of_values: [B, S, G], what a value adds to the gates at weight 1; so the loop needs no product with contexts
+    is_word:         [B, S], false at padding
     """
 
     state: Any

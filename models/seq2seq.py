@@ -13,8 +13,8 @@ The score is additive, v tanh(W d + W' h + b) (Bahdanau et al. 2015), or dot, d 
 the same, so that models differ in the score only; Luong et al. score with d_t where this decoder has d_{t-1}.
 
 A state h_s knows of the whole sentence, so that it is not certain which word the decoder reads at s. Where the values
-are words, c_t = sum over s of a_ts W e_s and d_0 = 0: states then only steer the weights, and all that the decoder
-knows of the source is words that it has attended to.
+are words, c_t = sum over s of a_ts W e_s and d_0 = 0: states then only steer the weights, and the decoder knows the
+source through the words that it attends to, and how it weighs them.
 
 Axes: B sentences, T target time, S source time, E width of embeddings, F width of the decoder's state and of the
 states h, D half of F, A width in which queries and keys are compared, G = 3 F gates, H attention maps (one, or

@@ -35,6 +35,15 @@ def leaves(config, prefix=""):
     return values
 
 
+def fill_in(config, settings):
+    """{dotted path: value} of those settings whose fields the config leaves open, None: for an arm's changes.
+
+    The engine refuses to override by flag what an arm changes, so an arm changes no field that has a value.
+    """
+    values = leaves(config)
+    return {path: value for path, value in settings.items() if values[path] is None and value is not None}
+
+
 def override(config, overrides):
     """The config with {dotted path: value} replaced; raises UserError with the closest names for an unknown path."""
     known = leaves(config)

@@ -25,7 +25,7 @@ from experiments.cnn.images import NUM_CLASSES, load_images, shift_distances
 from experiments.cnn.networks import norm_networks, overfitting_networks, shift_networks, space_networks
 from experiments.cnn.receptive_fields import measure_fields
 from models.cnn import CNN, ResidualCNN
-from training.config import setting
+from training.config import fill_in, setting
 from training.experiment import Arm, Experiment, Measurement, Preset, UserError
 from training.optimizer import OptimizerConfig, SGDConfig, adamw, sgd
 
@@ -96,22 +96,22 @@ def arms(config):
     small = 16 if config.is_digits else 32
     return {
         "exact": Arm(exact_measurement),
-        "table": Arm(table_task, fill_in(config, steps=(300, 6250), evaluations=5)),
-        "space": Arm(space_task, fill_in(config, steps=(300, 800), image_size=small)),
-        "norms_128": Arm(norms_task, {"batch_size": 128} | fill_in(config, steps=(60, 100), image_size=small)),
-        "norms_2": Arm(norms_task, {"batch_size": 2} | fill_in(config, steps=(3840, 6400), image_size=small)),
-        "shift": Arm(shift_task, fill_in(config, steps=(100, 200), evaluations=5, image_size=small)),
+        "table": Arm(table_task, settings_of_run(config, steps=(300, 6250), evaluations=5)),
+        "space": Arm(space_task, settings_of_run(config, steps=(300, 800), image_size=small)),
+        "norms_128": Arm(norms_task, {"batch_size": 128} | settings_of_run(config, steps=(60, 100), image_size=small)),
+        "norms_2": Arm(norms_task, {"batch_size": 2} | settings_of_run(config, steps=(3840, 6400), image_size=small)),
+        "shift": Arm(shift_task, settings_of_run(config, steps=(100, 200), evaluations=5, image_size=small)),
         "overfitting": Arm(
             overfitting_task,
             {"batch_size": 32}
-            | fill_in(config, steps=(150, 200), image_size=small, train_size=200 if config.is_digits else 500),
+            | settings_of_run(config, steps=(150, 200), image_size=small, train_size=200 if config.is_digits else 500),
         ),
-        "residual": Arm(residual_task, fill_in(config, steps=(300, 1600), image_size=small)),
-        "airbench": Arm(airbench_task, fill_in(config, steps=(100, 800))),
+        "residual": Arm(residual_task, settings_of_run(config, steps=(300, 1600), image_size=small)),
+        "airbench": Arm(airbench_task, settings_of_run(config, steps=(100, 800))),
     }
 
 
-def fill_in(config, steps, evaluations=1, image_size=32, train_size=None):
+def settings_of_run(config, steps, evaluations=1, image_size=32, train_size=None):
     """{field: value} of those fields that the config leaves open.
 
     Args:
@@ -129,7 +129,7 @@ def fill_in(config, steps, evaluations=1, image_size=32, train_size=None):
         "image_size": image_size,
         "train_size": train_size,
     }
-    return {name: value for name, value in meant.items() if getattr(config, name) is None and value is not None}
+    return fill_in(config, meant)
 
 
 def exact_measurement(config):

@@ -16,7 +16,7 @@ from experiments.dependency_parser.figures import figures
 from experiments.dependency_parser.measures import measure_bounds, measure_exact, measure_minibatches
 from experiments.dependency_parser.parsers import biaffine_parser, bilstm_parser, classifier_parser
 from experiments.dependency_parser.text_files import parse_text, write_predictions, write_tools
-from training.config import leaves, setting
+from training.config import fill_in, setting
 from training.experiment import Arm, Experiment, Loss, Measurement, Preset, Task, measure_nothing
 from training.optimizer import OptimizerConfig, SGDConfig, adamw, sgd
 
@@ -72,9 +72,11 @@ class Config:
 def arms(config):
     """Every arm: the function that makes it, and what it changes in the config."""
     is_generated = config.treebank == GENERATED
-    decisions = fill_in(config, CLASSIFIER, num_steps=1500 if is_generated else 2500, batch_size=1024)
+    decisions = settings_of_run(config, CLASSIFIER, num_steps=1500 if is_generated else 2500, batch_size=1024)
     # A real treebank has longer sentences, and so longer rows.
-    sentences = fill_in(config, ENCODER, num_steps=600 if is_generated else 2500, batch_size=16 if is_generated else 8)
+    sentences = settings_of_run(
+        config, ENCODER, num_steps=600 if is_generated else 2500, batch_size=16 if is_generated else 8
+    )
     return {
         "exact": Arm(exact_measurement),
         "bounds": Arm(bounds_measurement),
@@ -91,10 +93,8 @@ def arms(config):
     }
 
 
-def fill_in(config, settings, num_steps, batch_size):
+def settings_of_run(config, settings, num_steps, batch_size):
     """{field: value} of those fields that the config leaves open.
-
-    The engine refuses to override by flag what an arm changes, so an arm changes no field that has a value.
 
     Args:
       settings: {field: value} of an arm's kind.
@@ -110,8 +110,7 @@ def fill_in(config, settings, num_steps, batch_size):
         "eval_every": eval_every,
         "checkpoint_every": checkpoint_every,
     }
-    values = leaves(config)
-    return {name: value for name, value in settings.items() if values[name] is None}
+    return fill_in(config, settings)
 
 
 # --- Arms that train nothing.

@@ -84,7 +84,7 @@ class Corpus:
 
 
 def read_corpus(config):
-    """The Corpus of a config; the last four are kept.
+    """The Corpus of a config; the last few are kept.
 
     Raises:
       ValueError: a corpus that there is not, files that cannot be read, and sizes out of range.

@@ -197,11 +197,13 @@ def entropy_figures(compared, tested):
     counts = {kind: int((kinds_NT == number).sum()) for number, kind in enumerate(KINDS)}
     kinds = [kind for kind in KINDS if counts[kind]]
 
-    def rows_of(t, kind):
-        return t.examined["row_entropy"][:, kinds_NT == KINDS.index(kind)]
+    def rows_of(t, kind, name="row_entropy"):
+        return t.examined[name][:, kinds_NT == KINDS.index(kind)]
 
     panels = [(f"{t.arm}: share of rows", {KIND_NAMES[kind]: rows_of(t, kind) for kind in kinds}) for t in compared]
-    rows = [[t.arm, *(float(np.exp(rows_of(t, kind).astype(float)).mean()) for kind in kinds)] for t in tested]
+    rows = [
+        [t.arm, *(float(rows_of(t, kind, "effective_number").astype(float).mean()) for kind in kinds)] for t in tested
+    ]
     words = ", ".join(f"{KIND_NAMES[kind]}: {counts[kind]:,}" for kind in kinds)
     return [
         histograms(

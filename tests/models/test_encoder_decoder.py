@@ -179,7 +179,10 @@ def test_dropout_acts_in_training_only():
 def test_probes_read_and_edit_the_sites():
     variables, inputs = random_variables(SMALL), (SOURCE_BS, LENGTH_B, TARGET_BT)
     model = translator(SMALL).model
-    same = lambda x: x  # noqa: E731
+
+    def same(activation):
+        return activation
+
     (_, weights_BMTS), observed = sites.apply(
         model, variables, *inputs, observe={"*/pattern": same, "encoder/memory": same, "*/residual_mid": same}
     )

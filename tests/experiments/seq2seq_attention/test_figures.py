@@ -18,7 +18,7 @@ from experiments.seq2seq_attention.evaluation import is_word
 from experiments.seq2seq_attention.experiment import EXPERIMENT
 from experiments.seq2seq_attention.language import KINDS
 from experiments.seq2seq_attention.sequences import TASKS
-from probes.alignment import row_entropy
+from probes.alignment import effective_number, row_entropy
 from training.experiment import ArmResult, History
 
 SEEDS, STEPS = 2, np.array([10, 20, 30])
@@ -85,6 +85,7 @@ def scored(arm, config=CONFIG, right=0.7, attends=True, num_seeds=SEEDS, trained
         drawn_P = measures.choose_drawn(corpus)
         examined |= {
             "row_entropy": row_entropy(weights).astype(np.float32),
+            "effective_number": effective_number(weights).astype(np.float32),
             "drawn_pairs": np.stack([drawn_P] * num_seeds),
             "drawn_weights": weights[:, drawn_P],
             "map": np.full(num_seeds, 4),
